@@ -1,0 +1,466 @@
+/* backing.c: the chain of kinds of memory, and the recipe for one piece.
+ *
+ * Recipe: see that there is memory, make the piece accessible, bind it, populate
+ * it so that trouble is an error and not a signal, see that its pages are what was
+ * asked for and lie where they were asked for. Else the piece is closed again and
+ * the next kind is tried, with the reason counted.
+ *
+ * Populating memory that is bound to a full node ends in the OOM killer and not in
+ * an error, so a node that is nearly full is refused beforehand. `pending` holds
+ * what other threads have been granted by that check and not yet populated.
+ *
+ * Whether a piece became huge is told by the faults it took: at least one a huge
+ * page, and exactly one each if each of them was populated whole. That costs two
+ * getrusage() calls, needs no privilege and no new kernel; smaps, pagemap and
+ * PAGEMAP_SCAN each lack one of these. A signal handler that faults meanwhile
+ * makes it ask MADV_COLLAPSE, which answers for sure, so errors are on the slow
+ * side only.
+ *
+ * B1  homes[i] is 0 where huge page i of the range is not backed, else 1 + the
+ *     index of the node that was asked for; only the piece's owner writes it.
+ * B2  bytes[n][k] is the sum over the backed pieces of node n and kind k.
+ * B3  after a refusal the piece is as before: reserved, no access, no memory.
+ * B4  the chain is one word, so it is either the old or the new one.
+ * No lock is taken. The page heap calls pld_back() and pld_unback() outside its
+ * lock, with the piece marked busy. errno is kept, for the sake of free(). */
+#include "numa/backing.h"
+
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "numa/machine.h"
+#include "numa/os.h"
+#include "numa/range.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+        TAKEN = -1,        /* a step's answer beside the reasons */
+        KIND_BITS = 8,     /* of a kind in the chain's word */
+        VERIFY_BATCH = 64, /* addresses asked for at once; they are on the stack */
+        VERIFY_STRIDE = 4096,
+        COLLAPSE_REST = 31 /* pieces of a node that go without, after it failed for one */
+};
+static_assert(PLD_BACKING_KINDS * KIND_BITS <= 32, "a chain fits in a word");
+
+/* A node keeps this much, within the bounds: what the kernel needs to get along. */
+#define MARGIN_SHARE 32
+#define MARGIN_LEAST (16 * PLD_MIB)
+#define MARGIN_MOST (512 * PLD_MIB)
+
+struct piece {
+        char *at;
+        size_t nbytes;
+        unsigned node;
+};
+
+static _Atomic uint32_t chain; /* B4: the first kind in the lowest bits; NONE ends it */
+static _Atomic bool supported[PLD_BACKING_KINDS];
+static _Atomic(uint8_t *) homes; /* B1 */
+static _Atomic size_t bytes[PLD_MAX_NODES][PLD_BACKING_KINDS]; /* B2 */
+static _Atomic size_t pending[PLD_MAX_NODES];
+static _Atomic unsigned collapse_rest[PLD_MAX_NODES];
+static _Atomic uint64_t fallbacks[PLD_BACKING_KINDS][PLD_REASONS];
+static _Atomic uint64_t misplaced;
+static _Atomic size_t meta_bytes;
+
+static const char *const names[PLD_BACKING_KINDS] = {
+        [PLD_BACKING_NONE] = "none",
+        [PLD_BACKING_2M] = "2M",
+        [PLD_BACKING_THP] = "thp",
+        [PLD_BACKING_BASE] = "base",
+};
+
+static const char *const reasons[PLD_REASONS] = {
+        [PLD_REASON_UNSUPPORTED] = "unsupported",
+        [PLD_REASON_POOL_EMPTY] = "pool-empty",
+        [PLD_REASON_NODE_LOW] = "node-low",
+        [PLD_REASON_NODE_FORBIDDEN] = "node-forbidden",
+        [PLD_REASON_BIND_REFUSED] = "bind-refused",
+        [PLD_REASON_BIND_FORBIDDEN] = "bind-forbidden",
+        [PLD_REASON_UNVERIFIED] = "unverified",
+        [PLD_REASON_MAP_REFUSED] = "map-refused",
+        [PLD_REASON_POPULATE_FAILED] = "populate-failed",
+        [PLD_REASON_MISPLACED] = "misplaced",
+        [PLD_REASON_NOT_HUGE] = "not-huge",
+};
+
+const char *pld_backing_name(enum pld_backing kind)
+{
+        return names[kind];
+}
+
+const char *pld_reason_name(enum pld_reason reason)
+{
+        return reasons[reason];
+}
+
+/* --- the chain ------------------------------------------------------------------- */
+
+static enum pld_backing kind_at(uint32_t word, unsigned i)
+{
+        return i * KIND_BITS >= 32 ? PLD_BACKING_NONE
+                                   : (enum pld_backing)(word >> (i * KIND_BITS) & 0xff);
+}
+
+static enum pld_backing kind_named(const char *name, size_t length)
+{
+        for (enum pld_backing kind = PLD_BACKING_2M; kind < PLD_BACKING_KINDS; kind++)
+                if (strlen(names[kind]) == length && !strncasecmp(names[kind], name, length))
+                        return kind;
+        return PLD_BACKING_NONE;
+}
+
+static int refuse_chain(const char *pages, const char *name, size_t length, const char *because)
+{
+        pld_say("POLDER_PAGES=\"%s\": \"%.*s\" %s; it takes 2M, thp and base, in the order to try",
+                pages, (int)length, name, because);
+        return -EINVAL;
+}
+
+static int parse_chain(const char *pages, uint32_t *out)
+{
+        uint32_t word = 0;
+        unsigned seen = 0, n = 0;
+        for (const char *at = pages;; at++) {
+                size_t length = strcspn(at, ",");
+                enum pld_backing kind = kind_named(at, length);
+                if (length == 2 && !strncasecmp(at, "1G", length))
+                        return refuse_chain(pages, at, length, "pages are not supported yet");
+                if (kind == PLD_BACKING_NONE)
+                        return refuse_chain(pages, at, length, "is no kind of pages");
+                if (seen >> kind & 1)
+                        return refuse_chain(pages, at, length, "is there twice");
+                seen |= 1u << kind;
+                word |= (uint32_t)kind << (n++ * KIND_BITS);
+                at += length;
+                if (*at == '\0')
+                        break;
+        }
+        *out = word;
+        return 0;
+}
+
+int pld_backing_start(const char *pages)
+{
+        uint32_t word;
+        int error = parse_chain(pages ? pages : "thp,base", &word);
+        if (error)
+                return error;
+        for (unsigned i = 0; kind_at(word, i) != PLD_BACKING_NONE; i++) {
+                enum pld_backing kind = kind_at(word, i);
+                bool has = pld_os->supports(kind);
+                if (!has && pages)
+                        pld_say("POLDER_PAGES=\"%s\": the kernel has no %s pages, or they are off",
+                                pages, names[kind]);
+                pld_store_relaxed(&supported[kind], has);
+        }
+        pld_store_release(&chain, word); /* pairs with pld_back()'s acquire */
+        return 0;
+}
+
+/* --- is there memory? ----------------------------------------------------------------- */
+
+static size_t margin_of(size_t total)
+{
+        size_t margin = total / MARGIN_SHARE;
+        return margin < MARGIN_LEAST ? MARGIN_LEAST : margin > MARGIN_MOST ? MARGIN_MOST : margin;
+}
+
+/* Where there is no other node to go to, swapping is better than a refusal. */
+static bool has_room(unsigned node, size_t nbytes)
+{
+        struct pld_os_memory memory;
+        int id = pld_machine.alone ? -1 : pld_machine.node[node].id;
+        if (pld_os->memory(id, &memory) != 0)
+                return true;
+        size_t have = memory.available + (pld_machine.nnodes == 1 ? memory.swap : 0);
+        return have >= nbytes + margin_of(memory.total);
+}
+
+/* --- where is it? --------------------------------------------------------------------- */
+
+/* How many of the huge page's pages (every `stride` bytes) lie elsewhere; -errno. */
+static int count_astray(char *at, size_t stride, int id)
+{
+        void *pages[VERIFY_BATCH];
+        int ids[VERIFY_BATCH], astray = 0;
+        size_t n = 0;
+        for (size_t offset = 0; offset < PLD_HUGE_BYTES; offset += stride) {
+                pages[n++] = at + offset;
+                if (n < VERIFY_BATCH && offset + stride < PLD_HUGE_BYTES)
+                        continue;
+                int error = pld_os->nodes_of(pages, n, ids);
+                if (error)
+                        return error;
+                while (n > 0)
+                        if (ids[--n] >= 0 && ids[n] != id)
+                                astray++;
+        }
+        return astray;
+}
+
+static void count(enum pld_backing kind, enum pld_reason why)
+{
+        pld_add_relaxed(&fallbacks[kind][why], 1);
+}
+
+static int verify(struct piece piece, enum pld_backing kind)
+{
+        size_t stride = kind == PLD_BACKING_BASE ? VERIFY_STRIDE : PLD_HUGE_BYTES;
+        uint64_t astray = 0;
+        if (!pld_machine.may_bind) /* one node by decree: there is no elsewhere */
+                return TAKEN;
+        for (size_t offset = 0; offset < piece.nbytes; offset += PLD_HUGE_BYTES) {
+                int n = count_astray(piece.at + offset, stride, pld_machine.node[piece.node].id);
+                if (n < 0) {
+                        count(kind, PLD_REASON_UNVERIFIED);
+                        return TAKEN;
+                }
+                astray += n > 0;
+        }
+        pld_add_relaxed(&misplaced, astray);
+        return astray ? PLD_REASON_MISPLACED : TAKEN;
+}
+
+/* --- steps: each answers TAKEN or the reason ------------------------------------------- */
+
+static int bind_piece(struct piece piece, enum pld_backing kind)
+{
+        if (!pld_machine.has_numa)
+                return TAKEN;
+        switch (pld_os->bind(piece.at, piece.nbytes, pld_machine.node[piece.node].id)) {
+        case 0:
+                if (!pld_machine_is_allowed(piece.node)) /* it has been given back to us */
+                        pld_machine_reread();
+                return TAKEN;
+        case -EPERM:
+        case -EACCES:
+        case -ENOSYS:
+                count(kind, PLD_REASON_BIND_FORBIDDEN); /* verify() has the last word */
+                return TAKEN;
+        default:
+                pld_machine_reread();
+                return pld_machine_is_allowed(piece.node) ? PLD_REASON_BIND_REFUSED
+                                                          : PLD_REASON_NODE_FORBIDDEN;
+        }
+}
+
+static int place(struct piece piece, enum pld_backing kind, size_t *faults)
+{
+        int why = bind_piece(piece, kind);
+        if (why != TAKEN)
+                return why;
+        return pld_os->populate(piece.at, piece.nbytes, faults) == 0 ? TAKEN
+                                                                     : PLD_REASON_POPULATE_FAILED;
+}
+
+/* Populated outside of the range and then moved in (os_linux.c, O1 and O2). A move
+ * is refused before it has done anything. */
+static int step_2m(struct piece piece)
+{
+        size_t nfree, faults, wanted = piece.nbytes >> PLD_HUGE_SHIFT;
+        int id = pld_machine.may_bind ? pld_machine.node[piece.node].id : -1;
+        if (pld_os->pool_free(id, &nfree) == 0 && nfree < wanted)
+                return PLD_REASON_POOL_EMPTY;
+        struct piece pool = piece;
+        pool.at = pld_os->map_pool(piece.nbytes);
+        if (!pool.at)
+                return errno == ENOMEM ? PLD_REASON_POOL_EMPTY : PLD_REASON_MAP_REFUSED;
+        int why = place(pool, PLD_BACKING_2M, &faults);
+        if (why == TAKEN)
+                why = verify(pool, PLD_BACKING_2M);
+        if (why == TAKEN && pld_os->move(pool.at, piece.at, piece.nbytes) != 0)
+                why = PLD_REASON_MAP_REFUSED;
+        if (why != TAKEN)
+                pld_os->unmap(pool.at, pool.nbytes);
+        return why;
+}
+
+/* Collapsing is dear, and where memory is in fragments it fails again and again. */
+static bool collapse_try(struct piece piece)
+{
+        unsigned rest = pld_load_relaxed(&collapse_rest[piece.node]);
+        if (rest > 0) {
+                pld_store_relaxed(&collapse_rest[piece.node], rest - 1); /* roughly */
+                return false;
+        }
+        if (pld_os->collapse(piece.at, piece.nbytes) == 0)
+                return true;
+        pld_store_relaxed(&collapse_rest[piece.node], COLLAPSE_REST);
+        return false;
+}
+
+/* After NOT_HUGE the piece is there all the same, in base pages. */
+static int step_mapped(struct piece piece, enum pld_backing kind)
+{
+        size_t faults;
+        if (pld_os->open(piece.at, piece.nbytes) != 0)
+                return PLD_REASON_MAP_REFUSED;
+        pld_os->advise(piece.at, piece.nbytes, kind == PLD_BACKING_THP);
+        int why = place(piece, kind, &faults);
+        if (why != TAKEN)
+                return why;
+        if (kind == PLD_BACKING_THP && faults != piece.nbytes >> PLD_HUGE_SHIFT &&
+            !collapse_try(piece))
+                return PLD_REASON_NOT_HUGE;
+        return verify(piece, kind);
+}
+
+static int step_low(struct piece piece, enum pld_backing kind)
+{
+        size_t all = pld_add_relaxed(&pending[piece.node], piece.nbytes) + piece.nbytes;
+        int why = has_room(piece.node, all) ? step_mapped(piece, kind) : PLD_REASON_NODE_LOW;
+        pld_sub_relaxed(&pending[piece.node], piece.nbytes);
+        return why;
+}
+
+static int step(struct piece piece, enum pld_backing kind)
+{
+        if (!pld_load_relaxed(&supported[kind])) /* ordered by the chain's acquire */
+                return PLD_REASON_UNSUPPORTED;
+        return kind == PLD_BACKING_2M ? step_2m(piece) : step_low(piece, kind);
+}
+
+/* Whether the piece is backed by `kind` now. Base pages that were to be huge are
+ * kept where base pages are the next choice. */
+static bool back_by(struct piece piece, uint32_t word, unsigned i, enum pld_backing *out)
+{
+        enum pld_backing kind = kind_at(word, i);
+        int why = step(piece, kind);
+        if (why == PLD_REASON_NOT_HUGE && kind_at(word, i + 1) == PLD_BACKING_BASE) {
+                count(kind, PLD_REASON_NOT_HUGE);
+                kind = PLD_BACKING_BASE;
+                why = verify(piece, kind);
+        }
+        if (why == TAKEN) {
+                *out = kind;
+                return true;
+        }
+        count(kind, (enum pld_reason)why);
+        if (kind != PLD_BACKING_2M)
+                pld_os->close(piece.at, piece.nbytes); /* B3 */
+        return false;
+}
+
+/* --- books ----------------------------------------------------------------------------- */
+
+static uint8_t *homes_get(void)
+{
+        uint8_t *table = pld_load_acquire(&homes); /* pairs with the exchange below */
+        if (pld_likely(table))
+                return table;
+        size_t nbytes = pld_range.nbytes >> PLD_HUGE_SHIFT;
+        uint8_t *fresh = pld_meta_map(nbytes);
+        if (fresh && !pld_cas_acq_rel(&homes, &table, fresh)) {
+                pld_meta_unmap(fresh, nbytes);
+                return table;
+        }
+        return fresh;
+}
+
+static void enter(struct piece piece, uint8_t *table, enum pld_backing kind) /* B1, B2 */
+{
+        size_t first = ((uintptr_t)piece.at - pld_range.base) >> PLD_HUGE_SHIFT;
+        memset(table + first, (int)piece.node + 1, piece.nbytes >> PLD_HUGE_SHIFT);
+        pld_add_relaxed(&bytes[piece.node][kind], piece.nbytes);
+}
+
+static void cross_out(void *at, size_t nbytes, enum pld_backing kind) /* B1, B2 */
+{
+        uint8_t *table = pld_load_acquire(&homes);
+        size_t first = ((uintptr_t)at - pld_range.base) >> PLD_HUGE_SHIFT;
+        for (size_t i = first; i < first + (nbytes >> PLD_HUGE_SHIFT); i++) {
+                PLD_ASSERT(table[i] > 0);
+                pld_sub_relaxed(&bytes[table[i] - 1][kind], PLD_HUGE_BYTES);
+                table[i] = 0;
+        }
+}
+
+static bool is_piece(const void *at, size_t nbytes)
+{
+        uintptr_t from = (uintptr_t)at;
+        return nbytes > 0 && (from | nbytes) % PLD_HUGE_BYTES == 0 && pld_range_has(from) &&
+               pld_range_has(from + nbytes - 1);
+}
+
+/* --- the two verbs ------------------------------------------------------------------------ */
+
+void pld_unback(void *at, size_t nbytes, enum pld_backing kind)
+{
+        PLD_ASSERT(is_piece(at, nbytes) && kind != PLD_BACKING_NONE);
+        int saved = errno;
+        cross_out(at, nbytes, kind);
+        if (pld_os->close(at, nbytes) != 0) /* too many mappings: give back the pages alone */
+                pld_os->drop(at, nbytes);
+        errno = saved;
+}
+
+int pld_back(void *at, size_t nbytes, unsigned node, enum pld_backing *out)
+{
+        PLD_ASSERT(is_piece(at, nbytes) && node < pld_machine.nnodes);
+        struct piece piece = { .at = at, .nbytes = nbytes, .node = node };
+        int saved = errno, error = -ENOMEM;
+        uint8_t *table = homes_get();
+        uint32_t word = pld_load_acquire(&chain); /* pairs with pld_backing_start() */
+        PLD_ASSERT(word != 0);
+        for (unsigned i = 0; table && error && kind_at(word, i) != PLD_BACKING_NONE; i++) {
+                if (!back_by(piece, word, i, out))
+                        continue;
+                enter(piece, table, *out);
+                error = 0;
+        }
+        errno = saved;
+        return error;
+}
+
+/* --- counters, and memory for structures ----------------------------------------------------- */
+
+uint64_t pld_backing_fallbacks(enum pld_backing left, enum pld_reason why)
+{
+        return pld_load_relaxed(&fallbacks[left][why]);
+}
+
+uint64_t pld_backing_fallbacks_total(void)
+{
+        uint64_t total = 0;
+        for (int kind = 0; kind < PLD_BACKING_KINDS; kind++)
+                for (int why = 0; why < PLD_REASONS; why++)
+                        total += pld_load_relaxed(&fallbacks[kind][why]);
+        return total;
+}
+
+uint64_t pld_backing_misplaced(void)
+{
+        return pld_load_relaxed(&misplaced);
+}
+
+size_t pld_backing_bytes(unsigned node, enum pld_backing kind)
+{
+        return pld_load_relaxed(&bytes[node][kind]);
+}
+
+void *pld_meta_map(size_t nbytes)
+{
+        int saved = errno;
+        void *at = pld_os->map(nbytes);
+        errno = saved;
+        if (at)
+                pld_add_relaxed(&meta_bytes, nbytes);
+        return at;
+}
+
+void pld_meta_unmap(void *at, size_t nbytes)
+{
+        int saved = errno;
+        pld_os->unmap(at, nbytes);
+        errno = saved;
+        pld_sub_relaxed(&meta_bytes, nbytes);
+}
+
+size_t pld_meta_mapped_bytes(void)
+{
+        return pld_load_relaxed(&meta_bytes);
+}

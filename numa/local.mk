@@ -1,0 +1,11 @@
+noinst_LTLIBRARIES += libpld_numa.la
+libpld_numa_la_SOURCES = \
+	numa/backing.c numa/backing.h \
+	numa/machine.c numa/machine.h \
+	numa/node_thread.c numa/node_thread.h \
+	numa/os.h numa/os_linux.c \
+	numa/range.c numa/range.h
+
+# The fake machine: for tests, never part of the library.
+check_LTLIBRARIES = libpld_fake.la
+libpld_fake_la_SOURCES = numa/fake.c numa/fake.h

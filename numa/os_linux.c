@@ -1,0 +1,543 @@
+/* os_linux.c: the contract of os.h, by Linux.
+ *
+ * libnuma gives the system calls of binding (numaif.h). Its enumeration is not
+ * used, because it allocates, and this code runs below malloc: sysfs is read here
+ * with plain reads into the stack.
+ *
+ * O1  A piece of the reserved range is opened by mprotect() and closed by mapping
+ *     an inaccessible piece over it. Neither can fail halfway: a MAP_FIXED mapping
+ *     of writable or hugetlb memory unmaps what was there before it is refused,
+ *     and leaves a hole for any other mmap() of the process to fall into.
+ * O2  So hugetlb pages are mapped elsewhere, populated there and moved in, which
+ *     the kernel does since 5.16; on an older one they are not supported.
+ * O3  Nothing here touches hugetlb memory that is not populated: no SIGBUS. */
+#include "numa/os.h"
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "base/parse.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mempolicy.h>
+#include <numaif.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#ifndef MAP_HUGE_2MB
+#define MAP_HUGE_2MB (21 << 26)
+#endif
+
+enum {
+        TEXT_BYTES = 8192,                /* the longest file that is read */
+        MODE_PREFERRED_MANY = 5,          /* Linux 5.15 */
+        MODE_WEIGHTED_INTERLEAVE = 6,     /* Linux 6.9 */
+        MAXNODE = PLD_NODE_IDS + 1,       /* the kernel takes one less than it is told */
+        RESERVED = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+};
+
+const struct pld_os *pld_os = &pld_os_linux;
+
+/* --- reading sysfs and procfs --------------------------------------------------- */
+
+/* The file's text without its last newline. */
+static int read_text(const char *path, char text[TEXT_BYTES])
+{
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        size_t n = 0;
+        while (n < TEXT_BYTES - 1) {
+                ssize_t got = read(fd, text + n, TEXT_BYTES - 1 - n);
+                if (got < 0 && errno == EINTR)
+                        continue;
+                if (got <= 0)
+                        break;
+                n += (size_t)got;
+        }
+        close(fd);
+        if (n > 0 && text[n - 1] == '\n')
+                n--;
+        text[n] = '\0';
+        return 0;
+}
+
+static int read_node_text(int id, const char *file, char text[TEXT_BYTES])
+{
+        char path[96];
+        snprintf(path, sizeof path, "/sys/devices/system/node/node%d/%s", id, file);
+        return read_text(path, text);
+}
+
+/* A list such as "0-3,8", or nothing at all, as a set. */
+static int parse_list(const char *text, uint64_t *words, size_t nbits)
+{
+        memset(words, 0, pld_words_for(nbits) * sizeof *words);
+        return *text == '\0' ? 0 : pld_parse_set(text, words, nbits);
+}
+
+static int read_node_list(const char *file, struct pld_node_set *out)
+{
+        char path[96], text[TEXT_BYTES];
+        snprintf(path, sizeof path, "/sys/devices/system/node/%s", file);
+        int error = read_text(path, text);
+        return error ? error : parse_list(text, out->words, PLD_NODE_IDS);
+}
+
+/* The number of kB behind "key:" in a meminfo, as bytes; 0 where there is none. */
+static size_t meminfo_bytes(const char *text, const char *key)
+{
+        const char *at = strstr(text, key);
+        return at ? strtoull(at + strlen(key), NULL, 10) * PLD_KIB : 0;
+}
+
+/* --- what the machine is ----------------------------------------------------------- */
+
+static int linux_nodes_with_memory(struct pld_node_set *out)
+{
+        return read_node_list("has_memory", out) ? -ENOSYS : 0;
+}
+
+/* For where get_mempolicy() is forbidden: the line that everyone may read. */
+static int allowed_by_status(struct pld_node_set *out)
+{
+        static const char key[] = "Mems_allowed_list:";
+        char text[TEXT_BYTES];
+        int error = read_text("/proc/self/status", text);
+        if (error)
+                return error;
+        char *at = strstr(text, key);
+        if (!at)
+                return -ENOSYS;
+        at += strlen(key);
+        at += strspn(at, " \t");
+        at[strcspn(at, "\n")] = '\0';
+        return parse_list(at, out->words, PLD_NODE_IDS);
+}
+
+static int linux_nodes_allowed(struct pld_node_set *out)
+{
+        unsigned long mask[PLD_NODE_IDS / 64] = { 0 };
+        if (get_mempolicy(NULL, mask, MAXNODE, NULL, MPOL_F_MEMS_ALLOWED) != 0)
+                return allowed_by_status(out);
+        memcpy(out->words, mask, sizeof mask);
+        return 0;
+}
+
+/* MPOL_F_RELATIVE_NODES: bit n of the mask is the n-th allowed node, wrapping. */
+static void make_absolute(struct pld_node_set *nodes)
+{
+        struct pld_node_set allowed, relative = *nodes;
+        int ids[PLD_NODE_IDS], n = 0;
+        if (linux_nodes_allowed(&allowed) != 0)
+                return;
+        for (int id = 0; id < PLD_NODE_IDS; id++)
+                if (pld_node_set_has(&allowed, id))
+                        ids[n++] = id;
+        *nodes = (struct pld_node_set){ { 0 } };
+        for (int bit = 0; n > 0 && bit < PLD_NODE_IDS; bit++)
+                if (pld_node_set_has(&relative, bit))
+                        pld_node_set_add(nodes, ids[bit % n]);
+}
+
+static enum pld_policy kind_of_mode(int mode)
+{
+        switch (mode) {
+        case MPOL_BIND:
+                return PLD_POLICY_BIND;
+        case MPOL_PREFERRED:
+        case MODE_PREFERRED_MANY:
+                return PLD_POLICY_PREFERRED;
+        case MPOL_INTERLEAVE:
+        case MODE_WEIGHTED_INTERLEAVE:
+                return PLD_POLICY_INTERLEAVE;
+        default:
+                return PLD_POLICY_LOCAL;
+        }
+}
+
+static int linux_policy(struct pld_os_policy *out)
+{
+        int mode = MPOL_DEFAULT;
+        unsigned long mask[PLD_NODE_IDS / 64] = { 0 };
+        if (get_mempolicy(&mode, mask, MAXNODE, NULL, 0) != 0)
+                return -errno;
+        memcpy(out->nodes.words, mask, sizeof mask);
+        if (mode & MPOL_F_RELATIVE_NODES)
+                make_absolute(&out->nodes);
+        mode &= ~MPOL_MODE_FLAGS;
+        out->weighted = mode == MODE_WEIGHTED_INTERLEAVE;
+        out->kind = kind_of_mode(mode);
+        if (pld_node_set_is_empty(&out->nodes))
+                out->kind = PLD_POLICY_LOCAL; /* "preferred" without a node is local */
+        return 0;
+}
+
+static int linux_cpus_of_node(int id, cpu_set_t *out)
+{
+        enum { CPU_IDS = 8192 }; /* the kernel's limit, which is above cpu_set_t's */
+        char text[TEXT_BYTES];
+        uint64_t words[CPU_IDS / 64];
+        static_assert(sizeof words >= sizeof *out, "cpu_set_t is a prefix of the kernel's set");
+        int error = read_node_text(id, "cpulist", text);
+        if (!error)
+                error = parse_list(text, words, CPU_IDS);
+        if (error)
+                return error;
+        memcpy(out, words, sizeof *out);
+        return 0;
+}
+
+/* The main thread's mask stands for the process: the caller may have pinned itself. */
+static int linux_cpus_allowed(cpu_set_t *out)
+{
+        return sched_getaffinity(getpid(), sizeof *out, out) == 0 ? 0 : -errno;
+}
+
+static int linux_distances(int id, uint8_t row[PLD_NODE_IDS])
+{
+        char text[TEXT_BYTES];
+        struct pld_node_set online;
+        int error = read_node_list("online", &online);
+        if (!error)
+                error = read_node_text(id, "distance", text);
+        if (error)
+                return error;
+        memset(row, 0, PLD_NODE_IDS);
+        char *at = text;
+        for (int other = 0; other < PLD_NODE_IDS; other++) {
+                if (!pld_node_set_has(&online, other))
+                        continue;
+                char *end;
+                unsigned long distance = strtoul(at, &end, 10);
+                if (end == at)
+                        return -EINVAL;
+                row[other] = distance < UINT8_MAX ? (uint8_t)distance : UINT8_MAX;
+                at = end;
+        }
+        return 0;
+}
+
+static unsigned linux_weight(int id)
+{
+        char path[96], text[TEXT_BYTES];
+        int64_t weight;
+        snprintf(path, sizeof path, "/sys/kernel/mm/mempolicy/weighted_interleave/node%d", id);
+        if (read_text(path, text) != 0 || pld_parse_int(text, 1, UINT8_MAX, &weight) != 0)
+                return 1;
+        return (unsigned)weight;
+}
+
+/* As MemAvailable is estimated, which nodes don't have: half of what could be dropped. */
+static int node_memory(int id, struct pld_os_memory *out)
+{
+        char text[TEXT_BYTES];
+        int error = read_node_text(id, "meminfo", text);
+        if (error)
+                return error;
+        size_t cached = meminfo_bytes(text, " Active(file):") +
+                        meminfo_bytes(text, " Inactive(file):") +
+                        meminfo_bytes(text, " SReclaimable:");
+        out->total = meminfo_bytes(text, " MemTotal:");
+        out->available = meminfo_bytes(text, " MemFree:") + cached / 2;
+        return 0;
+}
+
+static int whole_memory(struct pld_os_memory *out)
+{
+        char text[TEXT_BYTES];
+        int error = read_text("/proc/meminfo", text);
+        if (error)
+                return error;
+        out->total = meminfo_bytes(text, "MemTotal:");
+        out->available = meminfo_bytes(text, "MemAvailable:");
+        return 0;
+}
+
+static int linux_memory(int id, struct pld_os_memory *out)
+{
+        struct sysinfo info;
+        out->swap = sysinfo(&info) == 0 ? (size_t)info.freeswap * info.mem_unit : 0;
+        return id < 0 ? whole_memory(out) : node_memory(id, out);
+}
+
+static int linux_pool_free(int id, size_t *npages)
+{
+        char text[TEXT_BYTES];
+        int64_t n;
+        int error = id < 0 ? read_text("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages",
+                                       text)
+                           : read_node_text(id, "hugepages/hugepages-2048kB/free_hugepages", text);
+        if (!error)
+                error = pld_parse_int(text, 0, INT64_MAX, &n);
+        if (!error)
+                *npages = (size_t)n;
+        return error;
+}
+
+/* A hugetlb mapping can be moved (O2); asked with one that reserves no page. */
+static bool pool_moves(void)
+{
+        void *from = mmap(NULL, PLD_HUGE_BYTES, PROT_NONE,
+                          RESERVED | MAP_HUGETLB | MAP_HUGE_2MB, -1, 0);
+        if (from == MAP_FAILED)
+                return false;
+        char *room = mmap(NULL, 2 * PLD_HUGE_BYTES, PROT_NONE, RESERVED, -1, 0);
+        bool moved = false;
+        if (room != MAP_FAILED) {
+                void *to = (void *)pld_round_up((uintptr_t)room, PLD_HUGE_BYTES);
+                moved = mremap(from, PLD_HUGE_BYTES, PLD_HUGE_BYTES,
+                               MREMAP_MAYMOVE | MREMAP_FIXED, to) == to;
+                if (moved)
+                        munmap(to, PLD_HUGE_BYTES);
+                munmap(room, 2 * PLD_HUGE_BYTES);
+        }
+        if (!moved)
+                munmap(from, PLD_HUGE_BYTES);
+        return moved;
+}
+
+static bool thp_is_on(void)
+{
+        char text[TEXT_BYTES];
+        int64_t nbytes;
+        if (read_text("/sys/kernel/mm/transparent_hugepage/enabled", text) != 0 ||
+            strstr(text, "[never]"))
+                return false;
+        return read_text("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", text) == 0 &&
+               pld_parse_int(text, 0, INT64_MAX, &nbytes) == 0 &&
+               (size_t)nbytes == PLD_HUGE_BYTES;
+}
+
+static bool linux_supports(enum pld_backing kind)
+{
+        switch (kind) {
+        case PLD_BACKING_2M:
+                return pool_moves();
+        case PLD_BACKING_THP:
+                return thp_is_on();
+        default:
+                return kind == PLD_BACKING_BASE;
+        }
+}
+
+/* glibc reads it from the thread's rseq area: one load. */
+static int linux_cpu(void)
+{
+        return sched_getcpu();
+}
+
+static int linux_node_here(int *cpu)
+{
+        unsigned at, node;
+        if (getcpu(&at, &node) != 0)
+                return -errno;
+        *cpu = (int)at;
+        return (int)node;
+}
+
+/* --- addresses and pages ------------------------------------------------------------ */
+
+static size_t linux_reserve_limit(void)
+{
+        struct rlimit limit;
+        size_t most = SIZE_MAX;
+        if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+                most = limit.rlim_cur / 2; /* the rest of the program wants some too */
+#if PLD_TSAN
+        if (most > 512 * PLD_GIB) /* what its shadow covers of where mmap() lands */
+                most = 512 * PLD_GIB;
+#endif
+        return most;
+}
+
+static void *linux_reserve(size_t nbytes)
+{
+        void *at = mmap(NULL, nbytes, PROT_NONE, RESERVED, -1, 0);
+        return at == MAP_FAILED ? NULL : at;
+}
+
+static int linux_unmap(void *at, size_t nbytes)
+{
+        return munmap(at, nbytes) == 0 ? 0 : -errno;
+}
+
+static int linux_open(void *at, size_t nbytes)
+{
+        return mprotect(at, nbytes, PROT_READ | PROT_WRITE) == 0 ? 0 : -errno;
+}
+
+static int linux_close(void *at, size_t nbytes)
+{
+        return mmap(at, nbytes, PROT_NONE, RESERVED | MAP_FIXED, -1, 0) == at ? 0 : -errno;
+}
+
+static int linux_drop(void *at, size_t nbytes)
+{
+        return madvise(at, nbytes, MADV_DONTNEED) == 0 ? 0 : -errno;
+}
+
+static void *linux_map(size_t nbytes)
+{
+        void *at = mmap(NULL, nbytes, PROT_READ | PROT_WRITE, RESERVED, -1, 0);
+        return at == MAP_FAILED ? NULL : at;
+}
+
+/* Reserves in the pool: so after a fork the copy on write of the parent succeeds,
+ * at the child's cost, where an unreserved page would be a SIGBUS. */
+static void *linux_map_pool(size_t nbytes)
+{
+        void *at = mmap(NULL, nbytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB, -1, 0);
+        return at == MAP_FAILED ? NULL : at;
+}
+
+static int linux_move(void *from, void *to, size_t nbytes)
+{
+        return mremap(from, nbytes, nbytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to ? 0 : -errno;
+}
+
+static int linux_bind(void *at, size_t nbytes, int id)
+{
+        unsigned long mask[PLD_NODE_IDS / 64] = { 0 };
+        mask[id / 64] = 1ul << (id % 64);
+        return mbind(at, nbytes, MPOL_BIND, mask, MAXNODE, 0) == 0 ? 0 : -errno;
+}
+
+static int linux_advise(void *at, size_t nbytes, bool huge)
+{
+        return madvise(at, nbytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) == 0 ? 0 : -errno;
+}
+
+/* Before Linux 5.14; never hugetlb memory, which O2 rules out there. */
+static void touch(char *at, size_t nbytes)
+{
+        size_t page = (size_t)sysconf(_SC_PAGESIZE);
+        for (size_t i = 0; i < nbytes; i += page)
+                *(volatile char *)(at + i) = 0;
+}
+
+static long faults_of_thread(void)
+{
+        struct rusage usage;
+        getrusage(RUSAGE_THREAD, &usage);
+        return usage.ru_minflt + usage.ru_majflt;
+}
+
+static int linux_populate(void *at, size_t nbytes, size_t *faults)
+{
+        int error = 0;
+        long before = faults_of_thread();
+        while (madvise(at, nbytes, MADV_POPULATE_WRITE) != 0) {
+                if (errno == EINTR || errno == EAGAIN)
+                        continue;
+                if (errno == EINVAL)
+                        touch(at, nbytes);
+                else
+                        error = -errno;
+                break;
+        }
+        *faults = (size_t)(faults_of_thread() - before);
+        return error;
+}
+
+static int linux_collapse(void *at, size_t nbytes)
+{
+        return madvise(at, nbytes, MADV_COLLAPSE) == 0 ? 0 : -errno;
+}
+
+/* Seccomp profiles that forbid move_pages() may allow this. */
+static int nodes_one_by_one(void **pages, size_t n, int *ids)
+{
+        for (size_t i = 0; i < n; i++)
+                if (get_mempolicy(&ids[i], NULL, 0, pages[i], MPOL_F_NODE | MPOL_F_ADDR) != 0)
+                        return -errno;
+        return 0;
+}
+
+static int linux_nodes_of(void **pages, size_t n, int *ids)
+{
+        if (move_pages(0, n, pages, NULL, ids, 0) == 0)
+                return 0;
+        return nodes_one_by_one(pages, n, ids);
+}
+
+/* --- threads --------------------------------------------------------------------------- */
+
+static int create_with(pthread_attr_t *attr, pthread_t *out, void *(*fn)(void *), void *arg)
+{
+        sigset_t all, old;
+        sigfillset(&all);
+        pthread_sigmask(SIG_BLOCK, &all, &old); /* inherited: there is no moment with signals */
+        int error = pthread_create(out, attr, fn, arg);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        return -error;
+}
+
+static int linux_thread_create(pthread_t *out, size_t stack_bytes, void *(*fn)(void *), void *arg)
+{
+        pthread_attr_t attr;
+        int error = pthread_attr_init(&attr);
+        if (error)
+                return -error;
+        pthread_attr_setstacksize(&attr, stack_bytes);
+        error = create_with(&attr, out, fn, arg);
+        if (error == -EINVAL) /* a program with so much TLS that it fills the stack */
+                error = create_with(NULL, out, fn, arg);
+        pthread_attr_destroy(&attr);
+        return error;
+}
+
+static void linux_thread_settle(const char *name, const cpu_set_t *cpus)
+{
+        char cut[16];
+        snprintf(cut, sizeof cut, "%s", name);
+        prctl(PR_SET_NAME, cut);
+        if (CPU_COUNT(cpus) > 0)
+                sched_setaffinity(0, sizeof *cpus, cpus);
+}
+
+const struct pld_os pld_os_linux = {
+        .nodes_with_memory = linux_nodes_with_memory,
+        .nodes_allowed = linux_nodes_allowed,
+        .policy = linux_policy,
+        .cpus_of_node = linux_cpus_of_node,
+        .cpus_allowed = linux_cpus_allowed,
+        .distances = linux_distances,
+        .weight = linux_weight,
+        .memory = linux_memory,
+        .pool_free = linux_pool_free,
+        .supports = linux_supports,
+        .cpu = linux_cpu,
+        .node_here = linux_node_here,
+        .reserve_limit = linux_reserve_limit,
+        .reserve = linux_reserve,
+        .unmap = linux_unmap,
+        .open = linux_open,
+        .close = linux_close,
+        .drop = linux_drop,
+        .map = linux_map,
+        .map_pool = linux_map_pool,
+        .move = linux_move,
+        .bind = linux_bind,
+        .advise = linux_advise,
+        .populate = linux_populate,
+        .collapse = linux_collapse,
+        .nodes_of = linux_nodes_of,
+        .thread_create = linux_thread_create,
+        .thread_settle = linux_thread_settle,
+};
