@@ -1,0 +1,158 @@
+/* cache.c: the thread caches, and the end of threads.
+ *
+ * A thread's cache goes back when the destructor of a thread-specific value
+ * runs. Other destructors may allocate after it did, so it puts itself off
+ * until late in the rounds that POSIX promises; who allocates even later is
+ * served by a shared cache.
+ *
+ * K1  a cache is in `all` while some thread has it, else in `spare`; it is
+ *     never unmapped, and has no spans while it is in `spare`.
+ * K2  pld_cache_none is never written: whoever may write to pld_cache_mine
+ *     compares first. */
+#include "arena/cache.h"
+
+#include "arena/arena.h"
+#include "arena/decay.h"
+#include "arena/meta.h"
+#include "base/lock.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+/* The destructor works in this round of PTHREAD_DESTRUCTOR_ITERATIONS. */
+enum { LAST_ROUND = 3 };
+
+#define FIRST_TO_LAST [0 ... PLD_NCLASSES - 1]
+struct pld_cache pld_cache_none = { .manual.current = { FIRST_TO_LAST = &pld_span_none } };
+_Thread_local struct pld_cache *pld_cache_mine = &pld_cache_none;
+
+static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_CACHE);
+static struct pld_list all = PLD_LIST_INIT(all);     /* lock */
+static struct pld_list spare = PLD_LIST_INIT(spare); /* lock */
+static size_t nlive, max_caches;                     /* lock; const after start */
+static pthread_key_t key;                            /* const after start */
+static _Thread_local unsigned round_no;              /* of destructors */
+
+static bool is_past_end(void)
+{
+        return round_no >= LAST_ROUND;
+}
+
+static void thread_ends(void *value)
+{
+        if (++round_no < LAST_ROUND && !pthread_setspecific(key, value))
+                return;
+        pld_scratch_drop();
+        pld_cache_drop();
+        pld_decay_notice();
+}
+
+void pld_cache_watch(void)
+{
+        if (!is_past_end())
+                pthread_setspecific(key, &key); /* on failure the cache stays with `all` */
+}
+
+static struct pld_cache *find(void)
+{
+        struct pld_cache *cache = NULL;
+        pld_lock(&lock);
+        if (max_caches && nlive >= max_caches)
+                goto out;
+        struct pld_list *item = pld_list_pop(&spare);
+        cache = item ? pld_container_of(item, struct pld_cache, link) : pld_meta_alloc(sizeof *cache);
+        if (!cache)
+                goto out;
+        pld_manual_init(&cache->manual);
+        cache->slice = pld_machine_here();
+        pld_list_push(&all, &cache->link);
+        nlive++;
+out:
+        pld_unlock(&lock);
+        return cache;
+}
+
+static PLD_NOINLINE struct pld_cache *get_slow(void)
+{
+        int saved = errno;
+        struct pld_cache *cache = NULL;
+        int error = pld_arena_start(NULL);
+        if (is_past_end() || (error && error != -EALREADY))
+                goto out;
+        cache = find();
+        if (cache) {
+                pld_cache_mine = cache; /* first: what follows may allocate */
+                pld_cache_watch();
+        }
+out:
+        errno = saved;
+        return cache;
+}
+
+struct pld_cache *pld_cache_get(void)
+{
+        struct pld_cache *cache = pld_cache_mine;
+        return pld_likely(cache != &pld_cache_none) ? cache : get_slow();
+}
+
+static void put_back_locked(struct pld_cache *cache)
+{
+        pld_list_remove(&cache->link);
+        pld_list_push(&spare, &cache->link);
+        nlive--;
+}
+
+void pld_cache_drop(void)
+{
+        struct pld_cache *cache = pld_cache_mine;
+        if (cache == &pld_cache_none)
+                return;
+        pld_scratch_drop();
+        pld_bump_empty(&cache->bump);
+        pld_manual_empty(cache);
+        pld_cache_mine = &pld_cache_none;
+        pld_lock(&lock);
+        put_back_locked(cache);
+        pld_unlock(&lock);
+}
+
+int pld_cache_start(size_t limit)
+{
+        max_caches = limit;
+        return -pthread_key_create(&key, thread_ends);
+}
+
+size_t pld_caches_live(void)
+{
+        pld_lock(&lock);
+        size_t n = nlive;
+        pld_unlock(&lock);
+        return n;
+}
+
+void pld_cache_fork_prepare(void)
+{
+        pld_lock_seize(&lock);
+}
+
+void pld_cache_fork_done(void)
+{
+        pld_lock_cede(&lock);
+}
+
+void pld_cache_fork_child(void)
+{
+        struct pld_list orphans = PLD_LIST_INIT(orphans);
+        pld_list_splice(&orphans, &all);
+        struct pld_list *item;
+        while ((item = pld_list_pop(&orphans))) {
+                struct pld_cache *cache = pld_container_of(item, struct pld_cache, link);
+                pld_list_push(&all, &cache->link);
+                if (cache == pld_cache_mine)
+                        continue;
+                cache->scratch = NULL; /* its chunks are lost: they may be half made */
+                pld_bump_empty(&cache->bump);
+                if (pld_manual_empty_orphan(cache))
+                        put_back_locked(cache);
+        }
+}

@@ -1,0 +1,94 @@
+#include "arena/decay.h"
+
+#include "arena/manual.h"
+#include "base/atomic.h"
+#include "base/clock.h"
+#include "base/futex.h"
+#include "base/lock.h"
+#include "numa/node_thread.h"
+
+#include <limits.h>
+
+/* Passes without news after which all that was idle has been given. */
+enum { QUIET_PASSES = 2 };
+
+static uint64_t decay_ns; /* const after start; 0: no thread needed */
+/* Relaxed: a notice that is overlooked is made good by the next one. */
+static _Atomic bool news;
+static _Atomic uint32_t awake;    /* futex; 1: the thread looks after what is idle */
+static _Atomic bool made;         /* there is a thread */
+static _Atomic uint64_t retry_ns; /* after a refused one: when to ask again */
+
+static bool pass(void)
+{
+        bool fresh = pld_exchange_relaxed(&news, false);
+        uint64_t now = pld_now_ns();
+        pld_page_heap_release(now > decay_ns ? now - decay_ns : 0);
+        return pld_manual_reclaim() > 0 || fresh;
+}
+
+static void *run(void *unused)
+{
+        _Atomic uint32_t never = 0;
+        for (;;) {
+                while (!pld_load_relaxed(&awake))
+                        pld_futex_wait(&awake, 0, 0);
+                for (int quiet = 0; quiet < QUIET_PASSES;) {
+                        pld_futex_wait(&never, 0, decay_ns);
+                        quiet = pass() ? 0 : quiet + 1;
+                }
+                pld_store_relaxed(&awake, 0);
+        }
+        return unused;
+}
+
+/* Without a thread the freeing one does it, now and then. */
+static void stand_in(uint64_t now)
+{
+        pld_store_relaxed(&retry_ns, now + decay_ns);
+        pass();
+        pld_store_relaxed(&awake, 0);
+}
+
+static PLD_NOINLINE void wake_slow(void)
+{
+        uint32_t asleep = 0;
+        uint64_t now = pld_now_ns();
+        if (pld_locks_held() || now < pld_load_relaxed(&retry_ns))
+                return;
+        if (pld_page_heap_idle_bytes() == 0 || !pld_cas_relaxed(&awake, &asleep, 1))
+                return;
+        if (pld_load_relaxed(&made)) {
+                pld_futex_wake(&awake, INT_MAX);
+                return;
+        }
+        pthread_t thread;
+        if (pld_node_thread_start(&thread, 0, "polder-decay", run, NULL)) {
+                stand_in(now);
+                return;
+        }
+        pthread_detach(thread);
+        pld_store_relaxed(&made, true);
+}
+
+void pld_decay_notice(void)
+{
+        if (!decay_ns)
+                return;
+        if (!pld_load_relaxed(&news))
+                pld_store_relaxed(&news, true);
+        if (!pld_load_relaxed(&awake))
+                wake_slow();
+}
+
+void pld_decay_start(int64_t decay_ms)
+{
+        decay_ns = decay_ms > 0 ? (uint64_t)decay_ms * PLD_NS_PER_MS : 0;
+}
+
+void pld_decay_fork_child(void)
+{
+        pld_store_relaxed(&awake, 0);
+        pld_store_relaxed(&made, false);
+        pld_store_relaxed(&retry_ns, 0);
+}

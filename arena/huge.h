@@ -1,0 +1,48 @@
+/* huge.h: one huge page of the range, and which of its pages are taken.
+ *
+ * A filler holds the huge pages that are partly taken, sorted by their longest
+ * free run: the first that fits is among the fullest (tcmalloc's Temeraire
+ * sorts so: Hunter et al., "Beyond malloc efficiency to fleet efficiency",
+ * OSDI 2021). Everything here is under the page heap's lock. */
+#ifndef PLD_ARENA_HUGE_H
+#define PLD_ARENA_HUGE_H
+
+#include "arena/page_heap.h"
+#include "base/list.h"
+
+enum pld_huge_state {
+        PLD_HUGE_VOID,  /* address space only */
+        PLD_HUGE_IDLE,  /* backed, no page taken */
+        PLD_HUGE_TAKEN, /* backed, some pages taken */
+        PLD_HUGE_BUSY   /* being backed or given back, outside the lock */
+};
+
+struct pld_huge {
+        struct pld_list link;                  /* idle list or a filler's list */
+        uint64_t taken[PLD_HUGE_PAGES / 64];   /* a bit a page */
+        uint64_t dirty[PLD_HUGE_PAGES / 64];   /* may hold other bytes than zero */
+        uint64_t idle_since_ns;
+        uint16_t ntaken, longest;              /* pages taken; longest free run */
+        uint8_t state;                         /* enum pld_huge_state */
+        _Atomic uint8_t backing;               /* enum pld_backing; read without the lock */
+        uint8_t node;                          /* index of the home node */
+};
+
+struct pld_filler {
+        struct pld_list by_longest[PLD_HUGE_PAGES + 1];
+        uint64_t nonempty[PLD_HUGE_PAGES / 64 + 1];
+};
+
+void pld_filler_init(struct pld_filler *filler);
+void pld_filler_insert(struct pld_filler *filler, struct pld_huge *huge);
+void pld_filler_remove(struct pld_filler *filler, struct pld_huge *huge);
+/* A huge page with npages free in a row at a multiple of align_pages; NULL. */
+struct pld_huge *pld_filler_find(struct pld_filler *filler, size_t npages, size_t align_pages);
+
+/* First page of a free run, PLD_HUGE_PAGES when there is none. */
+size_t pld_huge_find(const struct pld_huge *huge, size_t npages, size_t align_pages);
+/* Returns whether all of them are zero. */
+bool pld_huge_take(struct pld_huge *huge, size_t page, size_t npages);
+void pld_huge_give(struct pld_huge *huge, size_t page, size_t npages);
+
+#endif

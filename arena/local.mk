@@ -1,0 +1,19 @@
+noinst_LTLIBRARIES += libpld_arena.la
+libpld_arena_la_SOURCES = \
+	arena/arena.c arena/arena.h \
+	arena/bump.c arena/bump.h \
+	arena/cache.c arena/cache.h \
+	arena/central.c arena/central.h \
+	arena/decay.c arena/decay.h \
+	arena/huge.c arena/huge.h \
+	arena/large.c arena/large.h \
+	arena/malloc.c arena/malloc.h \
+	arena/manual.c arena/manual.h \
+	arena/meta.c arena/meta.h \
+	arena/page_heap.c arena/page_heap.h \
+	arena/page_map.c arena/page_map.h \
+	arena/region.c arena/region.h \
+	arena/settings.c arena/settings.h \
+	arena/size_class.c arena/size_class.h \
+	arena/span.c arena/span.h \
+	arena/sweep.c arena/sweep.h

@@ -1,0 +1,409 @@
+/* malloc.c: the calls that people make.
+ *
+ * The two fast paths: polder_malloc() finds the class in a table, the current
+ * span in the thread's cache, and pops a block; polder_free() finds the span in
+ * the page map, sees that it is the thread's own and the address a block's, and
+ * pushes it. Neither has a test for "not started" or "no cache": a thread
+ * without a cache sees one that has no blocks and owns no span.
+ *
+ * A1  no lock is held here, so that limits can be answered by giving back what
+ *     is free, and by a last collection.
+ * A2  errno changes only where a call fails, and then to what the call promises.
+ * A3  what would corrupt memory is found before anything is written. */
+#include "arena/malloc.h"
+
+#include "arena/arena.h"
+#include "arena/cache.h"
+#include "arena/decay.h"
+#include "arena/large.h"
+#include "base/check.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* realloc() asks for this share more when a block has to move, so that one that
+ * grows step by step moves seldom. */
+enum { GROW_SHARE = 8, POISON = 0xdf };
+
+void (*pld_free_collected)(void *object);
+
+static inline unsigned class_of(size_t nbytes)
+{
+        enum { LEAST = 16 }; /* PLD_MANUAL_CLASS_MIN's */
+        return pld_class_of(nbytes < LEAST ? LEAST : nbytes);
+}
+
+/* ---- Allocation, slowly ------------------------------------------------------------- */
+
+/* Where to allocate for this thread. */
+static unsigned slice_here(void)
+{
+        struct pld_cache *cache = pld_cache_get();
+        return cache ? cache->slice : pld_machine_here();
+}
+
+static void *small_try(unsigned class)
+{
+        struct pld_cache *cache = pld_cache_get();
+        if (pld_unlikely(!cache))
+                return pld_arena_is_started() ? pld_manual_shared(pld_machine_here(), class, false)
+                                              : NULL;
+        struct pld_block *block = pld_manual_pop(cache->manual.current[class]);
+        return block ? block : pld_manual_refill(cache, class);
+}
+
+static struct pld_span *large_try(size_t nbytes, size_t align)
+{
+        unsigned slice = slice_here();
+        return pld_arena_is_started() ? pld_large_new(nbytes, align, slice, false) : NULL;
+}
+
+/* Memory is out: can trying again help? Each way is tried once (A1). */
+static bool find_memory(unsigned *step)
+{
+        if (!pld_arena_is_started())
+                return false;
+        if (*step == 0) {
+                *step = 1;
+                if (pld_manual_reclaim() > 0)
+                        return true;
+        }
+        if (*step == 1) {
+                *step = 2;
+                return pld_manual_last_resort && pld_manual_last_resort();
+        }
+        return false;
+}
+
+static void *refuse(int error)
+{
+        errno = error;
+        return NULL;
+}
+
+static PLD_NOINLINE void *small_slow(size_t nbytes)
+{
+        int saved = errno;
+        unsigned step = 0;
+        void *p;
+        pld_cache_get(); /* starts the arena, and so the classes */
+        do
+                p = small_try(class_of(nbytes));
+        while (!p && find_memory(&step));
+        if (!p)
+                return refuse(ENOMEM);
+        errno = saved;
+        return p;
+}
+
+static PLD_NOINLINE struct pld_span *large_slow(size_t nbytes, size_t align)
+{
+        int saved = errno;
+        unsigned step = 0;
+        struct pld_span *span;
+        do
+                span = large_try(nbytes, align);
+        while (!span && nbytes <= PTRDIFF_MAX && find_memory(&step));
+        errno = span ? saved : ENOMEM; /* A2 */
+        return span;
+}
+
+static void *large(size_t nbytes)
+{
+        struct pld_span *span = large_slow(nbytes, 0);
+        return span ? (void *)span->start : NULL;
+}
+
+/* ---- Looking at what comes back --------------------------------------------------------- */
+
+static PLD_NOINLINE void die_misused(const char *call, const void *p, struct pld_place place)
+{
+        struct pld_span *span = pld_place_span(place);
+        switch (pld_place_kind(place)) {
+        case PLD_KIND_MANUAL:
+                pld_die("%s of %p, which points inside a block or behind the last one of its span"
+                        " (of %zu-byte blocks from %p)",
+                        call, p, span->nbytes, (void *)span->start);
+        case PLD_KIND_COLLECTED:
+                pld_die("%s of collected object %p", call, p);
+        case PLD_KIND_REGION:
+                pld_die("%s of %p, which is a region's", call, p);
+        default:
+                pld_die("%s of %p, which is not from Polder, or was freed", call, p);
+        }
+}
+
+/* p is the first byte of a block; its span. */
+static struct pld_span *span_of_block(const char *call, const void *p)
+{
+        struct pld_place place = pld_place_of((uintptr_t)p);
+        struct pld_span *span = pld_place_span(place);
+        if (pld_place_kind(place) != PLD_KIND_MANUAL)
+                die_misused(call, p, place);
+        if (span->class == PLD_CLASS_LARGE ? span->start != (uintptr_t)p
+                                           : !pld_manual_is_block(span, (uintptr_t)p))
+                die_misused(call, p, place);
+        return span;
+}
+
+static size_t room_of(const struct pld_span *span)
+{
+        return span->class == PLD_CLASS_LARGE ? pld_large_room(span) : span->nbytes;
+}
+
+static inline void check_not_free(const struct pld_block *block)
+{
+        if (pld_unlikely(block->key == pld_manual_key_of(block)))
+                pld_die("double free of %p", (const void *)block);
+}
+
+static inline void poison(struct pld_span *span, struct pld_block *block)
+{
+        if (PLD_DEBUG)
+                memset(block + 1, POISON, span->nbytes - sizeof *block);
+}
+
+static void free_collected(void *p)
+{
+        if (!pld_free_collected)
+                pld_die("free of collected object %p", p);
+        pld_free_collected(p);
+}
+
+static PLD_NOINLINE void free_slow(void *p)
+{
+        if (!p)
+                return;
+        int saved = errno;
+        if (pld_place_kind(pld_place_of((uintptr_t)p)) == PLD_KIND_COLLECTED) {
+                free_collected(p);
+        } else {
+                struct pld_span *span = span_of_block("free", p);
+                if (span->class == PLD_CLASS_LARGE) {
+                        pld_large_free(span);
+                } else {
+                        check_not_free(p);
+                        poison(span, p);
+                        pld_manual_free_remote(span, p);
+                }
+        }
+        pld_decay_notice();
+        errno = saved;
+}
+
+static PLD_NOINLINE void unused_slow(struct pld_span *span)
+{
+        int saved = errno;
+        pld_manual_unused(pld_cache_mine, span);
+        pld_decay_notice();
+        errno = saved;
+}
+
+/* ---- The calls ------------------------------------------------------------------------------ */
+
+void *polder_malloc(size_t nbytes)
+{
+        if (pld_unlikely(nbytes > PLD_SMALL_MAX))
+                return large(nbytes);
+        struct pld_block *block = pld_manual_pop(pld_cache_mine->manual.current[class_of(nbytes)]);
+        return pld_likely(block) ? block : small_slow(nbytes);
+}
+
+void polder_free(void *p)
+{
+        struct pld_place place = pld_place_of((uintptr_t)p);
+        struct pld_span *span = pld_place_span(place);
+        if (pld_unlikely(pld_place_kind(place) != PLD_KIND_MANUAL ||
+                         pld_load_relaxed(&span->manual.owner) != pld_cache_mine ||
+                         !pld_manual_is_block(span, (uintptr_t)p))) {
+                free_slow(p);
+                return;
+        }
+        struct pld_block *block = p;
+        check_not_free(block); /* A3 */
+        poison(span, block);
+        *block = (struct pld_block){ .next = span->manual.free, .key = pld_manual_key_of(block) };
+        span->manual.free = block;
+        if (pld_unlikely(--span->manual.used == 0))
+                unused_slow(span);
+}
+
+void polder_free_sized(void *p, size_t nbytes)
+{
+        if (PLD_DEBUG && p && room_of(span_of_block("sized free", p)) < nbytes)
+                pld_die("sized free of %p with %zu bytes, but it has %zu", p, nbytes,
+                        polder_malloc_usable_size(p));
+        polder_free(p);
+}
+
+void *polder_calloc(size_t count, size_t nbytes)
+{
+        size_t total;
+        if (__builtin_mul_overflow(count, nbytes, &total))
+                return refuse(ENOMEM);
+        if (total <= PLD_SMALL_MAX) {
+                void *p = polder_malloc(total);
+                return p ? memset(p, 0, total) : NULL;
+        }
+        struct pld_span *span = large_slow(total, 0);
+        if (!span)
+                return NULL;
+        return span->zeroed ? (void *)span->start : memset((void *)span->start, 0, total);
+}
+
+/* In place where that is no waste. */
+static bool resize_try(struct pld_span *span, size_t nbytes)
+{
+        if (span->class != PLD_CLASS_LARGE)
+                return nbytes <= span->nbytes && nbytes >= span->nbytes / 2;
+        return nbytes > PLD_SMALL_MAX && pld_large_resize_try(span, nbytes);
+}
+
+static void *alloc_to_grow(size_t nbytes, size_t room)
+{
+        size_t more = nbytes + nbytes / GROW_SHARE;
+        if (nbytes > PLD_SMALL_MAX && nbytes > room && more > nbytes) {
+                struct pld_span *span = large_try(more, 0);
+                if (span)
+                        return (void *)span->start;
+        }
+        return polder_malloc(nbytes);
+}
+
+void *polder_realloc(void *p, size_t nbytes)
+{
+        if (!p)
+                return polder_malloc(nbytes);
+        struct pld_span *span = span_of_block("realloc", p);
+        if (span->class != PLD_CLASS_LARGE)
+                check_not_free(p);
+        if (nbytes == 0) {
+                polder_free(p);
+                return NULL;
+        }
+        if (resize_try(span, nbytes))
+                return p;
+        size_t room = room_of(span);
+        void *to = alloc_to_grow(nbytes, room);
+        if (!to)
+                return NULL;
+        memcpy(to, p, nbytes < room ? nbytes : room);
+        polder_free(p);
+        return to;
+}
+
+void *polder_reallocarray(void *p, size_t count, size_t nbytes)
+{
+        size_t total;
+        if (__builtin_mul_overflow(count, nbytes, &total))
+                return refuse(ENOMEM);
+        return polder_realloc(p, total);
+}
+
+/* align: a power of two. */
+static void *alloc_aligned(size_t align, size_t nbytes)
+{
+        if (nbytes > PTRDIFF_MAX || align > PTRDIFF_MAX)
+                return refuse(ENOMEM);
+        size_t rounded = nbytes ? pld_round_up(nbytes, align) : align;
+        if (align <= PLD_PAGE_BYTES && rounded <= PLD_SMALL_MAX) {
+                pld_cache_get(); /* the classes are there from now on */
+                unsigned class = class_of(rounded);
+                while (class < PLD_NCLASSES && pld_classes[class].nbytes % align != 0)
+                        class++;
+                if (class < PLD_NCLASSES && pld_classes[class].nbytes)
+                        return polder_malloc(pld_classes[class].nbytes);
+        }
+        /* Not smaller than the least large one: free() tells by the span's class,
+         * but realloc() by the size. */
+        struct pld_span *span = large_slow(nbytes > PLD_SMALL_MAX ? nbytes : PLD_SMALL_MAX + 1, align);
+        return span ? (void *)span->start : NULL;
+}
+
+void *polder_aligned_alloc(size_t align, size_t nbytes)
+{
+        return pld_is_pow2(align) ? alloc_aligned(align, nbytes) : refuse(EINVAL);
+}
+
+int polder_posix_memalign(void **out, size_t align, size_t nbytes)
+{
+        if (!pld_is_pow2(align) || align % sizeof(void *))
+                return EINVAL;
+        int saved = errno;
+        void *p = alloc_aligned(align, nbytes);
+        errno = saved;
+        if (!p)
+                return ENOMEM;
+        *out = p;
+        return 0;
+}
+
+/* The thread's own cache may have a block of that slice. */
+static void *own_on_slice(size_t nbytes, unsigned slice)
+{
+        struct pld_cache *cache = pld_cache_get();
+        if (!cache || cache->slice != slice)
+                return NULL;
+        void *p = polder_malloc(nbytes);
+        if (!p || pld_span_of((uintptr_t)p)->slice == slice)
+                return p;
+        polder_free(p);
+        return NULL;
+}
+
+static void *onnode_try(size_t nbytes, unsigned slice)
+{
+        if (nbytes <= PLD_SMALL_MAX) {
+                void *p = own_on_slice(nbytes, slice);
+                return p ? p : pld_manual_shared(slice, class_of(nbytes), true);
+        }
+        struct pld_span *span = pld_large_new(nbytes, 0, slice, true);
+        return span ? (void *)span->start : NULL;
+}
+
+void *polder_malloc_onnode(size_t nbytes, int node)
+{
+        int saved = errno;
+        unsigned step = 0;
+        pld_cache_get(); /* starts the arena */
+        if (!pld_arena_is_started())
+                return refuse(ENOMEM);
+        int slice = pld_machine_index_of(node);
+        if (slice < 0)
+                return refuse(EINVAL);
+        void *p;
+        do
+                p = onnode_try(nbytes, (unsigned)slice);
+        while (!p && nbytes <= PTRDIFF_MAX && find_memory(&step));
+        if (!p)
+                return refuse(ENOMEM);
+        errno = saved;
+        return p;
+}
+
+size_t polder_malloc_usable_size(const void *p)
+{
+        if (!p)
+                return 0;
+        struct pld_place place = pld_place_of((uintptr_t)p);
+        if (pld_place_kind(place) == PLD_KIND_COLLECTED)
+                return pld_place_span(place)->nbytes;
+        return room_of(span_of_block("usable size", p));
+}
+
+int polder_node_of(const void *p)
+{
+        int index = pld_page_heap_node_of((uintptr_t)p);
+        return index < 0 ? index : pld_machine.node[index].id;
+}
+
+size_t polder_release(void)
+{
+        if (!pld_arena_is_started())
+                return 0;
+        int saved = errno;
+        pld_manual_reclaim();
+        size_t nbytes = pld_page_heap_release(UINT64_MAX);
+        errno = saved;
+        return nbytes;
+}

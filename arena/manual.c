@@ -1,0 +1,733 @@
+/* manual.c: the small spans of malloc.
+ *
+ * A span of malloc belongs to one cache, its owner. The owner allocates and
+ * frees through a plain list, last in first out, because what was freed last is
+ * in the nearest cache. Everybody else frees through one compare-and-swap on
+ * the span's `remote` list, which the owner takes over whole when its own list
+ * is empty (sharded free lists: Leijen, Zorn and de Moura, "Mimalloc", 2019; the
+ * claim of abandoned spans by whoever frees into them is that of its version 3).
+ *
+ * A thread looks at three places: its current span, its list of spans with free
+ * blocks, its list of full ones. So that a full span is not forgotten there, its
+ * `full` bit (the low bit of `remote`) asks the next remote freer to send it back.
+ *
+ *          pop               exhausted, CAS sets full
+ *   CURRENT <---- LISTED          CURRENT ----> FULLED
+ *                   ^  ^                          |  |
+ *                   |  '---- owner frees: CAS clears |
+ *                   '---- arrives on `revived` <-----' remote free: CAS clears
+ *
+ * M1  the plain fields of a span's manual half, and its link, belong to its
+ *     owner: the thread of the cache that `owner` names, or whoever holds the
+ *     lock of that shared cache, or whoever replaced NULL there.
+ * M2  used is the number of blocks out, those on `remote` included; one more
+ *     while the span is CURRENT, so that the owner's free never brings it to 0
+ *     there; and 1 while it is FULLED, when count blocks are out, so that the
+ *     owner's first free brings it to 0 and so into pld_manual_unused(). The
+ *     free path tests this one thing.
+ * M3  a span is released by its owner only, when no block is out. So whoever
+ *     holds a block may read and CAS the span; after its block is pushed it may
+ *     not, for the span may be gone. (Descriptors keep their type, and caches are
+ *     never unmapped: a read that comes late would read something, but a write
+ *     would be a write into a stranger.)
+ * M4  `full` is set by the owner, by CAS of an empty `remote`. Whoever clears it
+ *     has the duty to revive the span. Until it has arrived on `revived` the
+ *     owner neither releases nor abandons it, and stays its owner. That is the
+ *     one exception to M3: who has the duty may touch the span until it has
+ *     pushed it on `revived`.
+ * M5  an abandoned span has owner NULL, is on a shelf, and has `full` clear.
+ *     NULL is stored under the shelf's lock after the span is on the shelf, and
+ *     is replaced by CAS, which makes the owner; the new owner then takes the
+ *     span off under the lock. A freer tries that before it pushes, while its
+ *     own block keeps the span from going away (M3).
+ * M6  a shelf is of the slice that its spans' memory is from, and adopting caches
+ *     look at the shelves of their own slice: a block freed from abroad is
+ *     never handed out as local memory where it is not. A cache whose thread
+ *     has moved to another node abandons its spans before it takes new ones.
+ * M7  a free block holds its key, a block that is out does not (but for a chance
+ *     of one in 2^64).
+ *
+ * Lists are changed between enter() and leave(): a forked child leaves alone
+ * what was being changed at that moment. No lock is held by callers. */
+#include "arena/manual.h"
+
+#include "arena/cache.h"
+#include "arena/meta.h"
+#include "base/lock.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum {
+        CARVE_BYTES = 4096, /* so many bytes of new blocks are linked at a time */
+        ADOPT_MOST = 4      /* abandoned spans looked at before a new one is made */
+};
+
+struct pld_span pld_span_none = { .class = PLD_CLASS_LARGE };
+uintptr_t pld_manual_key;
+bool (*pld_manual_last_resort)(void);
+
+struct shelf { /* abandoned spans of one class (M5) */
+        struct pld_lock lock;
+        _Atomic uint32_t nspans; /* lock to write */
+        struct pld_list spans;   /* lock */
+};
+
+struct shared { /* a cache for whoever has the lock */
+        struct pld_lock lock;
+        bool ready;             /* lock */
+        struct pld_cache cache; /* lock */
+};
+
+struct slice {
+        struct shelf shelves[PLD_NCLASSES];
+        struct shared shared[2]; /* by strictness */
+};
+
+static struct slice *slices;    /* const after start: one a slice */
+static _Atomic size_t nbytes_out; /* relaxed: a statistic */
+/* Owns spans in the hands of a thread that has no cache to put them in. */
+static struct pld_cache borrower;
+
+static void enter(struct pld_cache *cache)
+{
+        pld_store_relaxed(&cache->manual.inside, true);
+        pld_fence_signal();
+}
+
+static void leave(struct pld_cache *cache)
+{
+        pld_fence_signal();
+        pld_store_relaxed(&cache->manual.inside, false);
+}
+
+static struct pld_span *pop_span(struct pld_list *list)
+{
+        struct pld_list *item = pld_list_pop(list);
+        return item ? pld_container_of(item, struct pld_span, link) : NULL;
+}
+
+void pld_manual_count(ptrdiff_t nbytes)
+{
+        pld_add_relaxed(&nbytes_out, (size_t)nbytes);
+}
+
+static void release(struct pld_span *span)
+{
+        span->manual.where = PLD_MANUAL_NOWHERE;
+        pld_manual_count(-(ptrdiff_t)(span->npages << PLD_PAGE_SHIFT));
+        pld_span_release(span);
+}
+
+/* ---- Free blocks of a span ----------------------------------------------------- */
+
+/* Takes over what others freed; false: nothing. `full` is clear. */
+static bool collect(struct pld_span *span)
+{
+        struct pld_span_manual *manual = &span->manual;
+        if (!(pld_load_relaxed(&manual->remote) & ~(uintptr_t)PLD_MANUAL_FULL))
+                return false;
+        /* Acquire: the freers' writes to their blocks, with push_remote(). */
+        struct pld_block *head = (struct pld_block *)pld_exchange_acquire(&manual->remote, 0);
+        struct pld_block *last = head;
+        uint32_t n = 1;
+        while (last->next) {
+                PLD_ASSERT(pld_manual_is_block(span, (uintptr_t)last));
+                last = last->next;
+                n++;
+        }
+        last->next = manual->free;
+        manual->free = head;
+        manual->used -= n;
+        return true;
+}
+
+/* Makes blocks of memory that was in none yet; false: all is in blocks. */
+static bool carve(struct pld_span *span)
+{
+        uint32_t n = CARVE_BYTES / (uint32_t)span->nbytes;
+        uint32_t left = span->count - span->manual.fresh;
+        if (n == 0)
+                n = 1;
+        if (n > left)
+                n = left;
+        if (n == 0)
+                return false;
+        struct pld_block *next = span->manual.free;
+        for (uint32_t i = span->manual.fresh + n; i-- > span->manual.fresh;) {
+                struct pld_block *block = (struct pld_block *)pld_span_object(span, i);
+                *block = (struct pld_block){ .next = next, .key = pld_manual_key_of(block) };
+                next = block;
+        }
+        span->manual.free = next;
+        span->manual.fresh = (uint16_t)(span->manual.fresh + n);
+        return true;
+}
+
+static bool replenish(struct pld_span *span)
+{
+        return span->manual.free || collect(span) || carve(span);
+}
+
+/* ---- Abandoned spans (M5) ---------------------------------------------------------- */
+
+static struct shelf *shelf_of(const struct pld_span *span)
+{
+        return &slices[span->slice].shelves[span->class];
+}
+
+/* The caller owns the span, and it is on none of its lists. */
+static void abandon(struct pld_span *span)
+{
+        collect(span);
+        if (span->manual.used == 0) {
+                release(span);
+                return;
+        }
+        struct shelf *shelf = shelf_of(span);
+        span->manual.where = PLD_MANUAL_NOWHERE;
+        pld_lock(&shelf->lock);
+        pld_list_append(&shelf->spans, &span->link);
+        pld_add_relaxed(&shelf->nspans, 1);
+        pld_store_release(&span->manual.owner, NULL); /* with claim() */
+        pld_unlock(&shelf->lock);
+}
+
+static bool claim(struct pld_span *span, struct pld_cache *cache)
+{
+        struct pld_cache *nobody = NULL;
+        return pld_cas_acquire(&span->manual.owner, &nobody, cache);
+}
+
+static void unshelve_locked(struct shelf *shelf, struct pld_span *span)
+{
+        pld_list_remove(&span->link);
+        pld_sub_relaxed(&shelf->nspans, 1);
+}
+
+static struct pld_span *adopt(struct pld_cache *cache, unsigned class)
+{
+        struct shelf *shelf = &slices[cache->slice].shelves[class];
+        struct pld_span *found = NULL;
+        if (pld_load_relaxed(&shelf->nspans) == 0)
+                return NULL;
+        pld_lock(&shelf->lock);
+        pld_list_each(item, &shelf->spans) {
+                struct pld_span *span = pld_container_of(item, struct pld_span, link);
+                if (claim(span, cache)) { /* else a freer has it, and waits for the lock */
+                        unshelve_locked(shelf, span);
+                        found = span;
+                        break;
+                }
+        }
+        pld_unlock(&shelf->lock);
+        return found;
+}
+
+/* ---- A cache's lists --------------------------------------------------------------- */
+
+/* The caller's span, on no list. One without a block out is kept only where
+ * the cache has no other to go on with. */
+static void list_or_release(struct pld_cache *cache, struct pld_span *span)
+{
+        struct pld_list *list = &cache->manual.spans[span->class];
+        if (span->manual.used == 0 && !pld_list_is_empty(list)) {
+                release(span);
+                return;
+        }
+        span->manual.where = PLD_MANUAL_LISTED;
+        pld_list_push(list, &span->link);
+}
+
+static void make_current(struct pld_cache *cache, struct pld_span *span)
+{
+        cache->manual.current[span->class] = span;
+        span->manual.where = PLD_MANUAL_CURRENT;
+        span->manual.used++; /* M2 */
+}
+
+static struct pld_span *take_current(struct pld_cache *cache, unsigned class)
+{
+        struct pld_span *span = cache->manual.current[class];
+        if (span == &pld_span_none)
+                return NULL;
+        cache->manual.current[class] = &pld_span_none;
+        span->manual.used--; /* M2 */
+        return span;
+}
+
+/* The current span is exhausted; false: something was freed into it meanwhile. */
+static bool retire(struct pld_cache *cache, struct pld_span *span)
+{
+        uintptr_t empty = 0;
+        PLD_ASSERT(span->manual.used == span->count + 1);
+        PLD_ASSERT(span->manual.where == PLD_MANUAL_CURRENT);
+        span->manual.where = PLD_MANUAL_FULLED;
+        span->manual.used = 1; /* M2 */
+        pld_list_push(&cache->manual.full[span->class], &span->link);
+        cache->manual.current[span->class] = &pld_span_none;
+        /* Release: owner, for the one who clears it (revive()). */
+        if (pld_cas_acq_rel(&span->manual.remote, &empty, PLD_MANUAL_FULL))
+                return true;
+        pld_list_remove(&span->link);
+        span->manual.used = span->count;
+        make_current(cache, span);
+        return false;
+}
+
+/* The owner's own way back from full; false: a remote freer was first (M4). */
+static bool clear_full(struct pld_span *span)
+{
+        uintptr_t full = PLD_MANUAL_FULL;
+        if (!pld_cas_relaxed(&span->manual.remote, &full, 0))
+                return false;
+        pld_list_remove(&span->link);
+        return true;
+}
+
+/* What remote freers sent back goes to the lists. */
+static void drain_revived(struct pld_cache *cache)
+{
+        if (!pld_load_relaxed(&cache->manual.revived))
+                return;
+        /* Acquire: next_revived, with revive(). */
+        struct pld_span *span = pld_exchange_acquire(&cache->manual.revived, NULL);
+        while (span) {
+                struct pld_span *next = span->manual.next_revived;
+                pld_list_remove(&span->link);
+                if (span->manual.where == PLD_MANUAL_FULLED)
+                        span->manual.used = span->count;
+                collect(span);
+                list_or_release(cache, span);
+                span = next;
+        }
+}
+
+/* The thread runs on another node than its memory is from (M6). */
+static void follow_thread(struct pld_cache *cache)
+{
+        unsigned here = pld_machine_here();
+        if (pld_likely(here == cache->slice) || cache != pld_cache_mine)
+                return;
+        pld_manual_empty(cache);
+        enter(cache);
+        cache->slice = here;
+}
+
+static struct pld_span *new_span(struct pld_cache *cache, unsigned class)
+{
+        struct pld_span *span = pld_span_new(&(struct pld_span_wish){ .kind = PLD_KIND_MANUAL,
+                                                                      .class = class,
+                                                                      .slice = cache->slice,
+                                                                      .strict = cache->manual.strict });
+        if (!span)
+                return NULL;
+        pld_manual_count((ptrdiff_t)(span->npages << PLD_PAGE_SHIFT));
+        pld_store_relaxed(&span->manual.owner, cache);
+        pld_span_publish(span);
+        return span;
+}
+
+/* A span to be the current one, most likely with free blocks. */
+static struct pld_span *next_span(struct pld_cache *cache, unsigned class, unsigned *nadopted)
+{
+        struct pld_span *span = pop_span(&cache->manual.spans[class]);
+        if (span)
+                return span;
+        drain_revived(cache);
+        span = pop_span(&cache->manual.spans[class]);
+        if (span)
+                return span;
+        follow_thread(cache);
+        if ((*nadopted)++ < ADOPT_MOST) {
+                span = adopt(cache, class);
+                if (span)
+                        return span;
+        }
+        return new_span(cache, class);
+}
+
+static struct pld_block *refill(struct pld_cache *cache, unsigned class)
+{
+        unsigned nadopted = 0;
+        for (;;) {
+                struct pld_span *span = cache->manual.current[class];
+                if (span != &pld_span_none) {
+                        if (replenish(span))
+                                return pld_manual_pop(span);
+                        if (!retire(cache, span))
+                                continue;
+                }
+                span = next_span(cache, class, &nadopted);
+                if (!span)
+                        return NULL;
+                make_current(cache, span);
+        }
+}
+
+struct pld_block *pld_manual_refill(struct pld_cache *cache, unsigned class)
+{
+        enter(cache);
+        struct pld_block *block = refill(cache, class);
+        leave(cache);
+        return block;
+}
+
+/* ---- Frees --------------------------------------------------------------------------- */
+
+void pld_manual_unused(struct pld_cache *cache, struct pld_span *span)
+{
+        enter(cache);
+        switch (span->manual.where) {
+        case PLD_MANUAL_FULLED: /* M2: its first free since it was full */
+                span->manual.used = span->count - 1;
+                if (clear_full(span))
+                        list_or_release(cache, span);
+                else
+                        span->manual.where = PLD_MANUAL_REVIVING; /* it comes back by itself */
+                break;
+        case PLD_MANUAL_LISTED:
+                pld_list_remove(&span->link);
+                list_or_release(cache, span);
+                break;
+        default: /* a forked child's orphan: it is on no list of ours */
+                break;
+        }
+        leave(cache);
+}
+
+/* Only for the one who cleared `full`: M4. */
+static void revive(struct pld_span *span)
+{
+        struct pld_manual *manual = &pld_load_relaxed(&span->manual.owner)->manual;
+        struct pld_span *head = pld_load_relaxed(&manual->revived);
+        do
+                span->manual.next_revived = head;
+        while (!pld_cas_weak_release(&manual->revived, &head, span));
+}
+
+static void push_remote(struct pld_span *span, struct pld_block *block)
+{
+        uintptr_t head = pld_load_relaxed(&span->manual.remote);
+        do
+                block->next = (struct pld_block *)(head & ~(uintptr_t)PLD_MANUAL_FULL);
+        while (!pld_cas_acq_rel(&span->manual.remote, &head, (uintptr_t)block));
+        /* Release: the block, for collect(). Acquire: owner, with retire(). */
+        if (head & PLD_MANUAL_FULL)
+                revive(span);
+}
+
+static void push_own(struct pld_span *span, struct pld_block *block)
+{
+        block->next = span->manual.free;
+        span->manual.free = block;
+        span->manual.used--;
+}
+
+/* The caller claimed the span, which is still on its shelf. */
+static void free_claimed(struct pld_span *span, struct pld_block *block, struct pld_cache *cache)
+{
+        struct shelf *shelf = shelf_of(span);
+        pld_lock(&shelf->lock);
+        unshelve_locked(shelf, span);
+        pld_unlock(&shelf->lock);
+        collect(span);
+        push_own(span, block);
+        if (cache == &borrower)
+                abandon(span);
+        else
+                list_or_release(cache, span);
+}
+
+void pld_manual_free_remote(struct pld_span *span, struct pld_block *block)
+{
+        block->key = pld_manual_key_of(block); /* M7 */
+        if (pld_load_relaxed(&span->manual.owner)) {
+                push_remote(span, block);
+                return;
+        }
+        struct pld_cache *mine = pld_cache_mine;
+        bool at_home = mine != &pld_cache_none && mine->slice == span->slice; /* M6 */
+        struct pld_cache *cache = at_home ? mine : &borrower;
+        enter(cache);
+        if (claim(span, cache))
+                free_claimed(span, block, cache);
+        else
+                push_remote(span, block);
+        leave(cache);
+}
+
+/* ---- Giving a cache up ----------------------------------------------------------------- */
+
+static void abandon_list(struct pld_list *list)
+{
+        struct pld_span *span;
+        while ((span = pop_span(list)))
+                abandon(span);
+}
+
+static bool has_full(const struct pld_manual *manual)
+{
+        for (unsigned i = 0; i < PLD_NCLASSES; i++)
+                if (!pld_list_is_empty(&manual->full[i]))
+                        return true;
+        return false;
+}
+
+static void abandon_full(struct pld_list *full, bool alone)
+{
+        for (struct pld_list *item = full->next, *next; item != full; item = next) {
+                struct pld_span *span = pld_container_of(item, struct pld_span, link);
+                next = item->next;
+                bool ours = clear_full(span);
+                if (!ours && alone) { /* who had the duty is not there any more */
+                        pld_list_remove(&span->link);
+                        ours = true;
+                }
+                if (!ours)
+                        continue;
+                if (span->manual.where == PLD_MANUAL_FULLED)
+                        span->manual.used = span->count;
+                abandon(span);
+        }
+}
+
+static void empty_lists(struct pld_cache *cache, bool alone)
+{
+        struct pld_manual *manual = &cache->manual;
+        drain_revived(cache);
+        for (unsigned i = 0; i < PLD_NCLASSES; i++) {
+                struct pld_span *span = take_current(cache, i);
+                if (span)
+                        abandon(span);
+                abandon_list(&manual->spans[i]);
+                abandon_full(&manual->full[i], alone);
+        }
+        while (has_full(manual)) { /* M4: they are on their way */
+                sched_yield();
+                drain_revived(cache);
+                for (unsigned i = 0; i < PLD_NCLASSES; i++)
+                        abandon_list(&manual->spans[i]);
+        }
+}
+
+void pld_manual_empty(struct pld_cache *cache)
+{
+        enter(cache);
+        empty_lists(cache, false);
+        leave(cache);
+}
+
+bool pld_manual_empty_orphan(struct pld_cache *cache)
+{
+        if (pld_load_relaxed(&cache->manual.inside))
+                return false;
+        empty_lists(cache, true);
+        return true;
+}
+
+/* ---- Shared caches, and finding what waits ------------------------------------------------ */
+
+struct pld_block *pld_manual_shared(unsigned slice, unsigned class, bool strict)
+{
+        struct shared *shared = &slices[slice].shared[strict];
+        struct pld_cache *cache = &shared->cache;
+        pld_lock(&shared->lock);
+        if (!shared->ready) {
+                pld_manual_init(&cache->manual);
+                cache->manual.strict = strict;
+                cache->slice = slice;
+                shared->ready = true;
+        }
+        struct pld_block *block = pld_manual_pop(cache->manual.current[class]);
+        if (!block)
+                block = refill(cache, class);
+        pld_unlock(&shared->lock);
+        return block;
+}
+
+/* Everything freed into the cache's spans is seen to; no empty one stays. */
+static void tidy(struct pld_cache *cache)
+{
+        struct pld_manual *manual = &cache->manual;
+        drain_revived(cache);
+        for (unsigned i = 0; i < PLD_NCLASSES; i++) {
+                struct pld_span *span = take_current(cache, i);
+                if (span)
+                        pld_list_push(&manual->spans[i], &span->link);
+                struct pld_list *list = &manual->spans[i];
+                for (struct pld_list *item = list->next, *next; item != list; item = next) {
+                        span = pld_container_of(item, struct pld_span, link);
+                        next = item->next;
+                        span->manual.where = PLD_MANUAL_LISTED;
+                        collect(span);
+                        if (span->manual.used > 0)
+                                continue;
+                        pld_list_remove(&span->link);
+                        release(span);
+                }
+        }
+}
+
+static void tidy_shared(struct shared *shared)
+{
+        pld_lock(&shared->lock);
+        if (shared->ready)
+                tidy(&shared->cache);
+        pld_unlock(&shared->lock);
+}
+
+static void reclaim_shelf(struct shelf *shelf)
+{
+        struct pld_list found = PLD_LIST_INIT(found);
+        if (pld_load_relaxed(&shelf->nspans) == 0)
+                return;
+        pld_lock(&shelf->lock);
+        for (struct pld_list *item = shelf->spans.next, *next; item != &shelf->spans; item = next) {
+                struct pld_span *span = pld_container_of(item, struct pld_span, link);
+                next = item->next;
+                if (pld_load_relaxed(&span->manual.remote) && claim(span, &borrower)) {
+                        unshelve_locked(shelf, span);
+                        pld_list_push(&found, &span->link);
+                }
+        }
+        pld_unlock(&shelf->lock);
+        abandon_list(&found);
+}
+
+size_t pld_manual_reclaim(void)
+{
+        if (!slices)
+                return 0;
+        size_t before = pld_manual_bytes();
+        for (unsigned i = 0; i < pld_page_heap_slices(); i++) {
+                for (unsigned class = 0; class < PLD_NCLASSES; class++)
+                        reclaim_shelf(&slices[i].shelves[class]);
+                tidy_shared(&slices[i].shared[false]);
+                tidy_shared(&slices[i].shared[true]);
+        }
+        struct pld_cache *mine = pld_cache_mine;
+        if (mine != &pld_cache_none) {
+                enter(mine);
+                tidy(mine);
+                leave(mine);
+        }
+        size_t after = pld_manual_bytes();
+        return before > after ? before - after : 0;
+}
+
+size_t pld_manual_bytes(void)
+{
+        return pld_load_relaxed(&nbytes_out);
+}
+
+/* ---- Checks ---------------------------------------------------------------------------------- */
+
+static size_t count_free(struct pld_span *span)
+{
+        size_t n = 0;
+        for (struct pld_block *block = span->manual.free; block; block = block->next, n++) {
+                PLD_CHECK(pld_manual_is_block(span, (uintptr_t)block));
+                PLD_CHECK(block->key == pld_manual_key_of(block)); /* M7 */
+                PLD_CHECK(n < span->count);
+        }
+        return n;
+}
+
+static void verify_span(struct pld_cache *cache, struct pld_span *span, unsigned class,
+                        enum pld_manual_where where)
+{
+        bool full = where == PLD_MANUAL_FULLED;
+        size_t used = span->manual.used;
+        if (where == PLD_MANUAL_CURRENT)
+                used--; /* M2 */
+        PLD_CHECK(span->class == class);
+        PLD_CHECK(pld_load_relaxed(&span->manual.owner) == cache); /* M1 */
+        PLD_CHECK(span->manual.where == where ||
+                  (full && span->manual.where == PLD_MANUAL_REVIVING));
+        if (!full) {
+                PLD_CHECK(count_free(span) + used == span->manual.fresh); /* M2 */
+                PLD_CHECK(!(pld_load_relaxed(&span->manual.remote) & PLD_MANUAL_FULL)); /* M4 */
+        }
+}
+
+void pld_manual_verify(struct pld_cache *cache)
+{
+        struct pld_manual *manual = &cache->manual;
+        for (unsigned i = 0; i < PLD_NCLASSES; i++) {
+                if (manual->current[i] != &pld_span_none)
+                        verify_span(cache, manual->current[i], i, PLD_MANUAL_CURRENT);
+                pld_list_each(item, &manual->spans[i])
+                        verify_span(cache, pld_container_of(item, struct pld_span, link), i,
+                                    PLD_MANUAL_LISTED);
+                pld_list_each(item, &manual->full[i])
+                        verify_span(cache, pld_container_of(item, struct pld_span, link), i,
+                                    PLD_MANUAL_FULLED);
+        }
+}
+
+/* ---- Start and fork ---------------------------------------------------------------------------- */
+
+void pld_manual_init(struct pld_manual *manual)
+{
+        for (unsigned i = 0; i < PLD_NCLASSES; i++) {
+                manual->current[i] = &pld_span_none;
+                pld_list_init(&manual->spans[i]);
+                pld_list_init(&manual->full[i]);
+        }
+        pld_store_relaxed(&manual->revived, NULL);
+        pld_store_relaxed(&manual->inside, false);
+        manual->strict = false;
+}
+
+static void draw_key(void)
+{
+        if (getrandom(&pld_manual_key, sizeof pld_manual_key, GRND_NONBLOCK) !=
+            sizeof pld_manual_key) /* early in the system's life; the stack's place is random */
+                pld_manual_key = (uintptr_t)&slices * UINT64_C(0x9e3779b97f4a7c15);
+        pld_manual_key |= 1; /* no address, and so no pointer of a program's, looks like it */
+}
+
+int pld_manual_start(void)
+{
+        unsigned n = pld_page_heap_slices();
+        slices = pld_meta_alloc(n * sizeof *slices);
+        if (!slices)
+                return -ENOMEM;
+        draw_key();
+        for (unsigned i = 0; i < n; i++) {
+                for (unsigned class = 0; class < PLD_NCLASSES; class++) {
+                        pld_lock_init(&slices[i].shelves[class].lock, PLD_RANK_CENTRAL);
+                        pld_list_init(&slices[i].shelves[class].spans);
+                }
+                pld_lock_init(&slices[i].shared[false].lock, PLD_RANK_CACHE);
+                pld_lock_init(&slices[i].shared[true].lock, PLD_RANK_CACHE);
+        }
+        return 0;
+}
+
+void pld_manual_fork_prepare(void)
+{
+        unsigned n = slices ? pld_page_heap_slices() : 0;
+        for (unsigned i = 0; i < n; i++) {
+                pld_lock_seize(&slices[i].shared[false].lock);
+                pld_lock_seize(&slices[i].shared[true].lock);
+        }
+        for (unsigned i = 0; i < n; i++)
+                for (unsigned class = 0; class < PLD_NCLASSES; class++)
+                        pld_lock_seize(&slices[i].shelves[class].lock);
+}
+
+void pld_manual_fork_done(void)
+{
+        unsigned n = slices ? pld_page_heap_slices() : 0;
+        for (unsigned i = n; i-- > 0;)
+                for (unsigned class = PLD_NCLASSES; class-- > 0;)
+                        pld_lock_cede(&slices[i].shelves[class].lock);
+        for (unsigned i = n; i-- > 0;) {
+                pld_lock_cede(&slices[i].shared[true].lock);
+                pld_lock_cede(&slices[i].shared[false].lock);
+        }
+}

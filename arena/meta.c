@@ -1,0 +1,53 @@
+#include "arena/meta.h"
+
+#include "base/bits.h"
+#include "base/lock.h"
+#include "numa/backing.h"
+
+enum { CHUNK_BYTES = 4 << 20 };
+
+static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_META);
+static char *chunk;       /* lock */
+static size_t chunk_left; /* lock */
+static size_t taken;      /* lock */
+
+void *pld_meta_alloc(size_t nbytes)
+{
+        nbytes = pld_round_up(nbytes, PLD_CACHE_LINE);
+        if (nbytes > CHUNK_BYTES / 4)
+                return pld_meta_map(nbytes);
+        void *at = NULL;
+        pld_lock(&lock);
+        if (nbytes > chunk_left) {
+                char *fresh = pld_meta_map(CHUNK_BYTES);
+                if (!fresh)
+                        goto out;
+                chunk = fresh;
+                chunk_left = CHUNK_BYTES;
+        }
+        at = chunk;
+        chunk += nbytes;
+        chunk_left -= nbytes;
+        taken += nbytes;
+out:
+        pld_unlock(&lock);
+        return at;
+}
+
+size_t pld_meta_bytes(void)
+{
+        pld_lock(&lock);
+        size_t nbytes = taken;
+        pld_unlock(&lock);
+        return nbytes;
+}
+
+void pld_meta_fork_prepare(void)
+{
+        pld_lock_seize(&lock);
+}
+
+void pld_meta_fork_done(void)
+{
+        pld_lock_cede(&lock);
+}

@@ -1,0 +1,22 @@
+#include "arena/page_map.h"
+
+#include "numa/backing.h"
+
+#include <errno.h>
+
+_Atomic uintptr_t *pld_page_map;
+
+int pld_page_map_start(void)
+{
+        if (!pld_page_map)
+                pld_page_map = pld_meta_map((pld_range.nbytes >> PLD_PAGE_SHIFT) * sizeof *pld_page_map);
+        return pld_page_map ? 0 : -ENOMEM;
+}
+
+void pld_page_map_set(uintptr_t at, size_t npages, struct pld_span *span, enum pld_kind kind)
+{
+        size_t page = (at - pld_range.base) >> PLD_PAGE_SHIFT;
+        uintptr_t bits = span ? (uintptr_t)span | kind : 0;
+        for (size_t i = 0; i < npages; i++)
+                pld_store_release(&pld_page_map[page + i], bits);
+}

@@ -1,0 +1,58 @@
+/* page_map.h: from any address to the span that holds it, in one load.
+ *
+ * A flat, lazily touched array with one entry a page of the reserved range. An
+ * entry is the span's address with the span's kind in the low bits, so that
+ * the kind is known without touching the span. Entries are written under the
+ * page heap's hand-over (a page has one owner) and read by anyone at any time:
+ * span descriptors keep their type for ever (meta.h), so a reader that races
+ * with a release reads a stale span, never rubbish. */
+#ifndef PLD_ARENA_PAGE_MAP_H
+#define PLD_ARENA_PAGE_MAP_H
+
+#include "arena/size_class.h"
+#include "base/atomic.h"
+#include "numa/range.h"
+
+struct pld_span;
+
+enum pld_kind {
+        PLD_KIND_NONE,
+        PLD_KIND_MANUAL,    /* malloc: small and large */
+        PLD_KIND_COLLECTED, /* the collector's */
+        PLD_KIND_REGION,
+        PLD_KINDS
+};
+
+enum { PLD_KIND_MASK = 7 };
+
+struct pld_place { /* what an entry says */
+        uintptr_t bits;
+};
+
+extern _Atomic uintptr_t *pld_page_map; /* const after start */
+
+int pld_page_map_start(void); /* after the range is reserved */
+
+static inline enum pld_kind pld_place_kind(struct pld_place place)
+{
+        return (enum pld_kind)(place.bits & PLD_KIND_MASK);
+}
+
+static inline struct pld_span *pld_place_span(struct pld_place place)
+{
+        return (struct pld_span *)(place.bits & ~(uintptr_t)PLD_KIND_MASK);
+}
+
+/* Any word at all. Acquire: pairs with pld_page_map_set, so that the span's
+ * fields are there for one who did not get the address from its owner. */
+static inline struct pld_place pld_place_of(uintptr_t at)
+{
+        if (!pld_range_has(at))
+                return (struct pld_place){ 0 };
+        size_t page = (at - pld_range.base) >> PLD_PAGE_SHIFT;
+        return (struct pld_place){ pld_load_acquire(&pld_page_map[page]) };
+}
+
+void pld_page_map_set(uintptr_t at, size_t npages, struct pld_span *span, enum pld_kind kind);
+
+#endif

@@ -1,0 +1,61 @@
+#include "arena/size_class.h"
+
+#include "base/check.h"
+
+struct pld_class pld_classes[PLD_NCLASSES];
+uint8_t pld_class_small[1024 / 8 + 1];
+uint8_t pld_class_medium[PLD_SMALL_MAX / 128 + 1];
+
+static size_t next_size(size_t nbytes)
+{
+        if (nbytes < 16)
+                return nbytes + 8;
+        if (nbytes < 128)
+                return nbytes + 16;
+        return nbytes + ((size_t)1 << pld_log2(nbytes)) / 8;
+}
+
+/* Spans hold at most 1024 objects and 64 KiB, or eight objects where that is
+ * more; then as many pages as leave little unused at the end. */
+static uint32_t span_pages(size_t nbytes)
+{
+        size_t want = nbytes * PLD_SPAN_OBJECTS_MAX;
+        if (want > 64 * PLD_KIB)
+                want = 64 * PLD_KIB;
+        if (want < 8 * nbytes)
+                want = 8 * nbytes;
+        size_t npages = pld_pages_for(want);
+        size_t best = npages;
+        size_t best_tail = npages * PLD_PAGE_BYTES % nbytes;
+        for (size_t n = npages > 4 ? npages * 3 / 4 : npages; n <= npages; n++) {
+                size_t tail = n * PLD_PAGE_BYTES % nbytes;
+                if (tail * best <= best_tail * n) {
+                        best = n;
+                        best_tail = tail;
+                }
+        }
+        return (uint32_t)best;
+}
+
+static struct pld_class describe(size_t nbytes)
+{
+        struct pld_class class = { .nbytes = (uint32_t)nbytes, .npages = span_pages(nbytes) };
+        class.count = (uint32_t)(class.npages * PLD_PAGE_BYTES / nbytes);
+        if (class.count > PLD_SPAN_OBJECTS_MAX)
+                class.count = PLD_SPAN_OBJECTS_MAX;
+        class.magic = ((UINT64_C(1) << PLD_MAGIC_SHIFT) + nbytes - 1) / nbytes;
+        return class;
+}
+
+void pld_size_class_start(void)
+{
+        size_t nbytes = 8, small = 0, medium = 0;
+        for (unsigned i = 0; i < PLD_NCLASSES; i++, nbytes = next_size(nbytes)) {
+                pld_classes[i] = describe(nbytes);
+                for (; small < PLD_COUNT_OF(pld_class_small) && small * 8 <= nbytes; small++)
+                        pld_class_small[small] = (uint8_t)i;
+                for (; medium < PLD_COUNT_OF(pld_class_medium) && medium * 128 <= nbytes; medium++)
+                        pld_class_medium[medium] = (uint8_t)i;
+        }
+        PLD_CHECK(pld_classes[PLD_NCLASSES - 1].nbytes == PLD_SMALL_MAX);
+}

@@ -1,0 +1,49 @@
+/* size_class.h: which sizes objects come in.
+ *
+ * Steps of 16 bytes up to 128, then eight classes a doubling, so that no more
+ * than an eighth of an object (or 15 bytes) is waste. Class 0 is the 8-byte
+ * object, for collected objects below 16 bytes only. */
+#ifndef PLD_ARENA_SIZE_CLASS_H
+#define PLD_ARENA_SIZE_CLASS_H
+
+#include "base/bits.h"
+
+#define PLD_PAGE_SHIFT 13
+#define PLD_PAGE_BYTES ((size_t)1 << PLD_PAGE_SHIFT)
+/* The largest size that comes in spans of several objects. */
+#define PLD_SMALL_MAX ((size_t)32 * PLD_KIB)
+
+enum {
+        PLD_NCLASSES = 73,
+        PLD_CLASS_LARGE = PLD_NCLASSES, /* one object a span, any size */
+        PLD_SPAN_OBJECTS_MAX = 1024
+};
+
+struct pld_class {
+        uint32_t nbytes; /* of an object */
+        uint32_t npages; /* of a span */
+        uint32_t count;  /* objects in a span */
+        uint64_t magic;  /* offset * magic >> PLD_MAGIC_SHIFT == offset / nbytes */
+};
+
+#define PLD_MAGIC_SHIFT 40
+
+extern struct pld_class pld_classes[PLD_NCLASSES];   /* const after start */
+extern uint8_t pld_class_small[1024 / 8 + 1];        /* by (nbytes + 7) / 8 */
+extern uint8_t pld_class_medium[PLD_SMALL_MAX / 128 + 1]; /* by (nbytes + 127) / 128 */
+
+void pld_size_class_start(void);
+
+/* The smallest class that holds nbytes <= PLD_SMALL_MAX; nbytes 0 is 1. */
+static inline unsigned pld_class_of(size_t nbytes)
+{
+        return nbytes <= 1024 ? pld_class_small[(nbytes + 7) / 8]
+                              : pld_class_medium[(nbytes + 127) / 128];
+}
+
+static inline size_t pld_pages_for(size_t nbytes)
+{
+        return (nbytes + PLD_PAGE_BYTES - 1) >> PLD_PAGE_SHIFT;
+}
+
+#endif

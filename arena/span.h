@@ -1,0 +1,150 @@
+/* span.h: a run of pages carved into equal objects of one size and one shape.
+ *
+ * The descriptor lies apart from the pages, so that marking and sweeping never
+ * touch an object. Its bitmaps follow it: first `marked`, then `allocated`,
+ * one bit an object (spans of malloc have none). */
+#ifndef PLD_ARENA_SPAN_H
+#define PLD_ARENA_SPAN_H
+
+#include "arena/page_heap.h"
+#include "arena/page_map.h"
+#include "base/check.h"
+#include "base/list.h"
+
+struct pld_block; /* a free block of malloc's (manual.h) */
+struct pld_cache;
+struct pld_central;
+struct pld_shape; /* where the pointers are in an object: the collector's business */
+
+/* What a span is to the collected heap. */
+struct pld_span_collected {
+        /* The objects in [run_next, run_end) are reserved for one thread and not
+         * yet born: allocated says they are there, but they are no objects.
+         * Written by the owner; read by anyone who classifies a word. */
+        _Atomic uintptr_t run_next, run_end;
+        struct pld_central *central;  /* const from birth */
+        _Atomic uint32_t sweep_epoch; /* sweep.h */
+        bool owned;                   /* central lock: some thread's current span */
+        bool sweeping;                /* central lock: taken off its list by a sweeper */
+        _Atomic bool dirty;           /* free cells may hold other bytes than zero */
+        void *_Atomic records;        /* weak references and finalizers: the collector's */
+};
+
+/* What a span is to malloc (manual.c). */
+struct pld_span_manual {
+        _Atomic(struct pld_cache *) owner; /* NULL: abandoned, anyone may adopt it */
+        struct pld_block *free;            /* owner: blocks to hand out, the last freed first */
+        _Atomic uintptr_t remote;          /* any thread: blocks freed by others; low bit: full */
+        uint32_t used;                     /* owner: see manual.c, M2 */
+        uint16_t fresh;                    /* owner: blocks never handed out yet start here */
+        uint8_t where;                     /* owner: enum pld_manual_where */
+        struct pld_span *next_revived;     /* whoever cleared `full`, then the owner */
+};
+
+struct pld_span {
+        /* Const from birth to release. */
+        uintptr_t start;
+        uint64_t magic; /* offset * magic >> PLD_MAGIC_SHIFT is an object's index */
+        size_t nbytes;  /* of an object */
+        size_t npages;
+        const struct pld_shape *shape; /* collected spans; NULL: no pointers */
+        uint32_t count;                /* objects */
+        uint16_t nwords;               /* of each bitmap */
+        uint8_t class;
+        uint8_t kind;  /* enum pld_kind */
+        uint8_t slice; /* whose page heap the pages are from */
+        bool zeroed;   /* the pages were zero at birth */
+        struct pld_list link; /* lock of whoever holds the list */
+        union {
+                struct pld_span_collected collected;
+                struct pld_span_manual manual;
+        };
+        _Alignas(PLD_CACHE_LINE) _Atomic uint64_t bits[]; /* marked, then allocated */
+};
+
+static_assert(sizeof(struct pld_span) == 128, "the bitmaps start on a line of their own");
+
+struct pld_span_wish {
+        enum pld_kind kind;
+        unsigned class;                /* PLD_CLASS_LARGE: one object of nbytes */
+        size_t nbytes;                 /* large only */
+        size_t align;                  /* of the first object, bytes; 0: a page */
+        const struct pld_shape *shape; /* collected only */
+        unsigned slice;
+        bool strict;                   /* this slice or none */
+};
+
+void pld_span_start(size_t max_spans); /* 0: no limit */
+/* Pages and a descriptor, not yet in the page map: no one else can find it.
+ * NULL: no memory, or the limit on spans is reached. */
+struct pld_span *pld_span_new(const struct pld_span_wish *wish);
+/* From here on addresses inside the span lead to it. */
+void pld_span_publish(struct pld_span *span);
+/* Out of the page map, pages to the page heap, descriptor to the next span. */
+void pld_span_release(struct pld_span *span);
+size_t pld_spans_live(void);
+void pld_span_fork_prepare(void);
+void pld_span_fork_done(void);
+
+static inline struct pld_span *pld_span_of(uintptr_t at)
+{
+        return pld_place_span(pld_place_of(at));
+}
+
+/* at: inside the span. May be >= count in the unused tail. */
+static inline size_t pld_span_index(const struct pld_span *span, uintptr_t at)
+{
+        return (size_t)((at - span->start) * span->magic >> PLD_MAGIC_SHIFT);
+}
+
+static inline uintptr_t pld_span_object(const struct pld_span *span, size_t i)
+{
+        return span->start + i * span->nbytes;
+}
+
+static inline _Atomic uint64_t *pld_span_marked(struct pld_span *span)
+{
+        return span->bits;
+}
+
+static inline _Atomic uint64_t *pld_span_allocated(struct pld_span *span)
+{
+        return span->bits + span->nwords;
+}
+
+static inline bool pld_span_is_marked(struct pld_span *span, size_t i)
+{
+        return pld_load_relaxed(&span->bits[i / 64]) >> (i % 64) & 1;
+}
+
+/* True for the one caller that set it. Relaxed: marks order nothing but themselves;
+ * what must be seen behind a mark travels with the mark queue. */
+static inline bool pld_span_mark(struct pld_span *span, size_t i)
+{
+        uint64_t bit = UINT64_C(1) << (i % 64);
+        if (pld_load_relaxed(&span->bits[i / 64]) & bit)
+                return false;
+        return !(pld_or_relaxed(&span->bits[i / 64], bit) & bit);
+}
+
+/* Is there an object number i, born already? For words that may be anything. */
+static inline bool pld_span_has_object(struct pld_span *span, size_t i)
+{
+        if (i >= span->count)
+                return false;
+        /* Acquire: pairs with the release in bump.c, so that a cell that is
+         * allocated has been zeroed. */
+        uint64_t word = pld_load_acquire(&pld_span_allocated(span)[i / 64]);
+        if (!(word >> (i % 64) & 1))
+                return false;
+        /* Both ends of one run: with an old run_next and a new run_end, an object
+         * between two runs would look unborn (bump.c, B2). */
+        uintptr_t at = pld_span_object(span, i), next, end;
+        do {
+                end = pld_load_acquire(&span->collected.run_end);
+                next = pld_load_acquire(&span->collected.run_next);
+        } while (pld_unlikely(end != pld_load_relaxed(&span->collected.run_end)));
+        return at < next || at >= end;
+}
+
+#endif

@@ -1,0 +1,71 @@
+#include "arena/sweep.h"
+
+#include "base/check.h"
+
+#include <string.h>
+
+enum { POISON_BYTES = 4096 };
+
+_Atomic uint32_t pld_sweep_epoch = 2;
+_Atomic uint64_t pld_swept_bytes;
+static pld_settle settle_records;
+
+void pld_sweep_start(pld_settle settle)
+{
+        settle_records = settle;
+}
+
+/* Debug builds make sure that nobody goes on using what has died. */
+static void poison(struct pld_span *span, size_t first, uint64_t dead)
+{
+        for (; dead; dead &= dead - 1)
+                memset((void *)pld_span_object(span, first + pld_lowest_bit(dead)), 0xdb,
+                       span->nbytes < POISON_BYTES ? span->nbytes : POISON_BYTES);
+}
+
+/* Returns the number of objects that died. */
+static size_t adopt_marks(struct pld_span *span)
+{
+        _Atomic uint64_t *marked = pld_span_marked(span);
+        _Atomic uint64_t *allocated = pld_span_allocated(span);
+        size_t ndead = 0;
+        for (size_t i = 0; i < span->nwords; i++) {
+                uint64_t live = pld_load_relaxed(&marked[i]);
+                uint64_t were = pld_load_relaxed(&allocated[i]);
+                PLD_ASSERT(!(live & ~were));
+                ndead += pld_popcount(were & ~live);
+                if (PLD_DEBUG)
+                        poison(span, i * 64, were & ~live);
+                pld_store_relaxed(&allocated[i], live);
+                pld_store_relaxed(&marked[i], 0);
+        }
+        return ndead;
+}
+
+void pld_span_sweep(struct pld_span *span)
+{
+        _Atomic uint32_t *mine = &span->collected.sweep_epoch;
+        uint32_t epoch = pld_load_relaxed(&pld_sweep_epoch);
+        uint32_t behind = epoch - 2;
+        if (pld_load_acquire(mine) == epoch)
+                return;
+        if (!pld_cas_acquire(mine, &behind, epoch - 1)) {
+                while (pld_load_acquire(mine) != epoch) /* the claimer's release below */
+                        pld_pause();
+                return;
+        }
+        PLD_ASSERT(pld_load_relaxed(&span->collected.run_end) == 0);
+        if (pld_load_relaxed(&span->collected.records))
+                settle_records(span);
+        size_t ndead = adopt_marks(span);
+        if (ndead) {
+                pld_store_relaxed(&span->collected.dirty, true);
+                pld_add_relaxed(&pld_swept_bytes, ndead * span->nbytes);
+        }
+        pld_store_release(mine, epoch);
+}
+
+void pld_sweep_flip(void)
+{
+        pld_add_acq_rel(&pld_sweep_epoch, 2);
+}

@@ -1,0 +1,30 @@
+/* sweep.h: adopting the mark bitmap as the allocation bitmap.
+ *
+ * The collector's flip adds 2 to the epoch; from then on every span is two
+ * behind until someone sweeps it (Go's sweepgen). Sweeping happens between
+ * collections only: all is swept before marking starts. */
+#ifndef PLD_ARENA_SWEEP_H
+#define PLD_ARENA_SWEEP_H
+
+#include "arena/span.h"
+
+extern _Atomic uint32_t pld_sweep_epoch;
+extern _Atomic uint64_t pld_swept_bytes; /* freed by sweeping, ever */
+
+/* Called by the sweeper of a span that has records, before its marks are
+ * adopted; it may mark objects of this span, to keep them. */
+typedef void (*pld_settle)(struct pld_span *span);
+void pld_sweep_start(pld_settle settle);
+
+/* Sweeps the span, or waits until whoever sweeps it is done. */
+void pld_span_sweep(struct pld_span *span);
+/* While all mutators are stopped. */
+void pld_sweep_flip(void);
+
+static inline bool pld_span_is_swept(struct pld_span *span)
+{
+        /* Acquire: pairs with the sweeper's release; the bitmaps are settled. */
+        return pld_load_acquire(&span->collected.sweep_epoch) == pld_load_relaxed(&pld_sweep_epoch);
+}
+
+#endif

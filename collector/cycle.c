@@ -1,0 +1,485 @@
+/* cycle.c: the collection, step by step.
+ *
+ *  1 Finish     sweep what the last cycle left; all mark bits are clear then.
+ *  2 Arm        handshake: each thread's stores shade what they overwrite and
+ *               what they store.
+ *  3 Scan       handshake, after all have armed: each thread's stack and registers
+ *               are shaded, the rest of its runs is blackened; its new objects are
+ *               born black, its stores shade only what they overwrite. Nothing is
+ *               traced before every thread has been scanned.
+ *  4 Mark       workers scan roots and trace, mutators assist.
+ *  5 Terminate  flush handshakes until nobody has anything; then a stop to prove
+ *               it, and the flip: the marks become the truth.
+ *  6 Sweep      here in the background, and by threads as they refill.
+ *
+ * A stop-the-world cycle is the same with all threads held from 2 to 6.
+ *
+ * Y1  pld_phase changes under the threads lock; so a thread that attaches is born
+ *     as all the others are (pld_threads_set_birth).
+ * Y2  an object that was reachable when all had been scanned, or was born since,
+ *     is marked at the flip (the model in tests/model explores why).
+ * Y3  at the flip the grey credits are 0, every mutator's marker is empty, and no
+ *     chunk was lost.
+ * Y4  cycles are run one at a time, by the collector's thread, or, where that
+ *     could not be made, by the thread that asks for one. */
+#include "collector/cycle.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/futex.h"
+#include "collector/pacer.h"
+#include "collector/records.h"
+#include "collector/roots.h"
+#include "collector/rules.h"
+#include "collector/settings.h"
+#include "collector/start.h"
+#include "collector/thread.h"
+#include "collector/trace.h"
+#include "collector/verify.h"
+#include "collector/worker.h"
+#include "numa/node_thread.h"
+
+#include <errno.h>
+#include <sched.h>
+
+enum { STOP_TRIES = 3, SWEEP_BATCH = 64, UPDATE_NS = 1000000 };
+
+_Atomic uint32_t pld_phase;
+
+/* Cycles are counted: the n-th is wanted, begun, finished. */
+static struct pld_lock request_lock = PLD_LOCK_INIT(PLD_RANK_LEAF);
+static struct pld_lock run_lock = PLD_LOCK_INIT(PLD_RANK_CYCLE);
+static uint32_t nwanted, nbegun;      /* request lock */
+static uint32_t stop_until;           /* request lock: cycles up to this one stop the world */
+static _Atomic uint32_t nfinished;
+static _Atomic uint32_t bell;         /* rung when something is wanted */
+static _Atomic bool automatic_wanted; /* and not yet begun */
+static bool has_thread, tried_thread; /* request lock */
+static struct pld_marker own;         /* run lock: the marker of whoever runs the cycle */
+
+static _Atomic uint64_t nstops, stop_ns_total, stop_ns_max, handshake_ns_max;
+
+/* ---- Steps of threads ---------------------------------------------------------------- */
+
+static void step_arm(struct pld_thread *thread)
+{
+        thread->tls->shading = PLD_SHADE_OLD | PLD_SHADE_NEW | pld_rules_shading;
+}
+
+static void shade_part(uintptr_t from, uintptr_t to, void *arg)
+{
+        pld_shade_stack(arg, from, to);
+}
+
+static void step_scan(struct pld_thread *thread)
+{
+        pld_thread_stack_each(thread, shade_part, &thread->marker);
+        if (thread->cache)
+                pld_bump_blacken(&thread->cache->bump);
+        thread->black = true;
+        thread->tls->shading = PLD_SHADE_OLD | pld_rules_shading;
+}
+
+static void step_flush(struct pld_thread *thread)
+{
+        thread->had_work = pld_marker_flush(&thread->marker);
+        pld_pacer_flush(thread);
+}
+
+static void step_flip(struct pld_thread *thread)
+{
+        PLD_ASSERT(pld_marker_is_empty(&thread->marker)); /* Y3 */
+        thread->tls->shading = pld_rules_shading;
+        thread->black = false;
+        if (thread->cache)
+                pld_bump_close(&thread->cache->bump);
+        pld_pacer_flush(thread);
+}
+
+static bool some_had_work; /* threads lock */
+
+static void look_at_work(struct pld_thread *thread)
+{
+        some_had_work |= thread->had_work;
+}
+
+static bool had_work_locked(void)
+{
+        some_had_work = false;
+        pld_threads_each_locked(look_at_work);
+        return some_had_work;
+}
+
+static void raise_to(_Atomic uint64_t *most, uint64_t value)
+{
+        uint64_t was = pld_load_relaxed(most);
+        while (value > was && !pld_cas_relaxed(most, &was, value))
+                ;
+}
+
+/* ---- The cycle, in order ------------------------------------------------------------------ */
+
+static void set_phase_locked(enum pld_phase phase, unsigned char shading, bool black)
+{
+        pld_store_release(&pld_phase, phase); /* Y1 */
+        pld_threads_set_birth(shading | pld_rules_shading, black);
+}
+
+static void handshake(enum pld_phase phase, pld_step step, unsigned char shading, bool black,
+                      bool *had_work)
+{
+        pld_threads_lock();
+        uint64_t start_ns = pld_now_ns();
+        set_phase_locked(phase, shading, black);
+        pld_threads_handshake_locked(step);
+        raise_to(&handshake_ns_max, pld_now_ns() - start_ns);
+        if (had_work)
+                *had_work = had_work_locked();
+        pld_threads_unlock();
+}
+
+static void finish(void)
+{
+        pld_sweep_finish();
+        PLD_ASSERT(pld_load_relaxed(&pld_grey_credits) == 0);
+        pld_pacer_cycle_begins();
+        pld_marker_init(&own, 0, false);
+}
+
+static void arm(void)
+{
+        handshake(PLD_PHASE_ARMED, step_arm, PLD_SHADE_OLD | PLD_SHADE_NEW, false, NULL);
+}
+
+static void scan(void)
+{
+        /* The phase says MARKING only when the lock is given back: assists begin then. */
+        handshake(PLD_PHASE_ARMED, step_scan, PLD_SHADE_OLD, true, NULL);
+}
+
+/* Roots and records, under a credit, so that nobody takes the marking for done. */
+static void begin_marking(void)
+{
+        pld_add_relaxed(&pld_grey_credits, 1);
+        own.has_credit = true;
+        pld_roots_begin();
+        pld_records_shade(&own);
+        pld_pacer_marking_begins();
+        pld_workers_wake();
+        pld_marker_flush(&own);
+}
+
+static void await_dry(void)
+{
+        if (pld_workers_count() == 0) {
+                pld_mark_dry(&own);
+                return;
+        }
+        while (pld_load_acquire(&pld_grey_credits) != 0) {
+                pld_pacer_update();
+                pld_grey_wait(UPDATE_NS);
+                if (pld_load_acquire(&pld_grey_credits) != 0)
+                        sched_yield();
+        }
+}
+
+static void mark(void)
+{
+        pld_threads_lock();
+        set_phase_locked(PLD_PHASE_MARKING, PLD_SHADE_OLD, true);
+        pld_threads_unlock();
+        begin_marking();
+        for (bool had_work = true; had_work;) {
+                await_dry();
+                handshake(PLD_PHASE_MARKING, step_flush, PLD_SHADE_OLD, true, &had_work);
+                had_work |= pld_load_acquire(&pld_grey_credits) != 0;
+        }
+}
+
+/* With all held: marks by all there are until nothing grey is left (Y3). */
+static void mark_stopped_locked(void)
+{
+        set_phase_locked(PLD_PHASE_STOPPED, PLD_SHADE_OLD, true);
+        pld_workers_wake();
+        do {
+                do {
+                        pld_mark_dry(&own);
+                } while (pld_load_acquire(&pld_grey_credits) != 0);
+                pld_mark_recover(&own);
+        } while (!pld_marker_is_empty(&own) || pld_load_acquire(&pld_grey_credits) != 0);
+}
+
+static void flip_locked(void)
+{
+        if (pld_settings.verify)
+                pld_verify_marks_locked();
+        if (pld_rules_shading)
+                pld_rules_check_locked();
+        pld_threads_each_locked(step_flip);
+        pld_pacer_marking_ends();
+        pld_sweep_flip();
+        set_phase_locked(PLD_PHASE_IDLE, 0, false);
+}
+
+static uint64_t count_stop(uint64_t start_ns)
+{
+        uint64_t took_ns = pld_now_ns() - start_ns;
+        pld_add_relaxed(&nstops, 1);
+        pld_add_relaxed(&stop_ns_total, took_ns);
+        raise_to(&stop_ns_max, took_ns);
+        return took_ns;
+}
+
+/* One stop; true when it ended in the flip. */
+static bool stop_and_flip(bool last_try, uint64_t *stop_ns)
+{
+        pld_threads_lock();
+        uint64_t start_ns = pld_now_ns();
+        pld_threads_stop_locked(step_flush);
+        bool grey = had_work_locked() || pld_load_acquire(&pld_grey_credits) != 0 ||
+                    pld_load_relaxed(&pld_grey_overflow);
+        if (grey && last_try)
+                mark_stopped_locked();
+        if (!grey || last_try)
+                flip_locked();
+        pld_threads_resume_locked();
+        *stop_ns += count_stop(start_ns);
+        pld_threads_unlock();
+        return !grey || last_try;
+}
+
+static void terminate(uint64_t *stop_ns)
+{
+        for (unsigned tries = 1; !stop_and_flip(tries == STOP_TRIES, stop_ns); tries++)
+                mark();
+}
+
+static void sweep(void)
+{
+        while (pld_sweep_some(SWEEP_BATCH))
+                ;
+        pld_sweep_finish();
+}
+
+static void run_concurrent(struct pld_trace *trace)
+{
+        finish();
+        trace->begin_ns = pld_now_ns();
+        arm();
+        scan();
+        trace->mark_ns = pld_now_ns();
+        mark();
+        trace->stop_ns = pld_now_ns();
+        terminate(&trace->stopped_ns);
+        trace->sweep_ns = pld_now_ns();
+        trace->heap_after = pld_pacer_read();
+        pld_pacer_cycle_ends();
+        sweep();
+}
+
+static void step_stopped_scan(struct pld_thread *thread)
+{
+        step_scan(thread);
+        step_flush(thread);
+}
+
+static void run_stopped(struct pld_trace *trace)
+{
+        finish();
+        trace->begin_ns = pld_now_ns();
+        pld_threads_lock();
+        trace->mark_ns = trace->stop_ns = pld_now_ns();
+        pld_threads_stop_locked(step_stopped_scan);
+        begin_marking();
+        mark_stopped_locked();
+        flip_locked();
+        pld_pacer_cycle_ends();
+        trace->sweep_ns = pld_now_ns();
+        trace->heap_after = pld_pacer_read();
+        sweep();
+        pld_threads_resume_locked();
+        trace->stopped_ns = count_stop(trace->stop_ns);
+        pld_threads_unlock();
+}
+
+/* ---- Running cycles -------------------------------------------------------------------------- */
+
+/* The next wanted cycle; false when there is none. */
+static bool run_next(void)
+{
+        pld_lock(&run_lock);
+        pld_lock(&request_lock);
+        bool wanted = nwanted > nbegun;
+        uint32_t number = wanted ? ++nbegun : 0;
+        bool automatic = pld_exchange_relaxed(&automatic_wanted, false);
+        bool stopped = number <= stop_until || (automatic && pld_settings.gc == POLDER_GC_STW);
+        pld_unlock(&request_lock);
+        if (wanted) {
+                struct pld_trace trace = { .number = number, .stopped = stopped };
+                trace.heap_before = pld_pacer_read();
+                pld_workers_start();
+                if (stopped)
+                        run_stopped(&trace);
+                else
+                        run_concurrent(&trace);
+                trace.end_ns = pld_now_ns();
+                if (pld_settings.gctrace)
+                        pld_trace_print(&trace);
+        }
+        pld_unlock(&run_lock);
+        if (!wanted)
+                return false;
+        pld_pacer_report_pressure();
+        pld_store_release(&nfinished, number);
+        pld_futex_wake(&nfinished, INT_MAX);
+        return true;
+}
+
+static void *collector_thread(void *unused)
+{
+        (void)unused;
+        for (;;) {
+                uint32_t seen = pld_load_acquire(&bell);
+                while (run_next())
+                        ;
+                pld_futex_wait(&bell, seen, 0);
+        }
+        return NULL;
+}
+
+static bool ensure_thread(void)
+{
+        pthread_t thread;
+        pld_lock(&request_lock);
+        bool first = !tried_thread;
+        tried_thread = true;
+        pld_unlock(&request_lock);
+        if (first) {
+                unsigned here = pld_machine_here();
+                bool made = !pld_node_thread_start(&thread, here < pld_machine.nnodes ? here : 0,
+                                                   "polder-collect", collector_thread, NULL);
+                pld_lock(&request_lock);
+                has_thread = made;
+                pld_unlock(&request_lock);
+        }
+        return has_thread;
+}
+
+static void ring(void)
+{
+        pld_add_release(&bell, 1);
+        pld_futex_wake(&bell, INT_MAX);
+}
+
+/* The number of a cycle that begins after now. */
+static uint32_t request(bool stopped)
+{
+        pld_lock(&request_lock);
+        uint32_t number = nbegun + 1;
+        if (nwanted < number)
+                nwanted = number;
+        if (stopped && stop_until < number)
+                stop_until = number;
+        pld_unlock(&request_lock);
+        return number;
+}
+
+void pld_cycle_request_automatic(void)
+{
+        if (pld_settings.gc == POLDER_GC_OFF || pld_load_relaxed(&pld_phase) != PLD_PHASE_IDLE ||
+            pld_exchange_relaxed(&automatic_wanted, true))
+                return;
+        request(false);
+        if (ensure_thread())
+                ring();
+}
+
+static void await(uint32_t number)
+{
+        for (;;) {
+                uint32_t done = pld_load_acquire(&nfinished);
+                if ((int32_t)(done - number) >= 0)
+                        return;
+                pld_futex_wait(&nfinished, done, 0);
+        }
+}
+
+PLD_NOINLINE int polder_collect(enum polder_collect_mode mode)
+{
+        int error = pld_start();
+        if (error)
+                return error;
+        if (mode != POLDER_CONCURRENT && mode != POLDER_STOP_THE_WORLD)
+                return -EINVAL;
+        struct pld_thread *self = pld_thread_self();
+        uint32_t number = request(mode == POLDER_STOP_THE_WORLD);
+        bool by_thread = ensure_thread();
+        pld_enter();
+        pld_thread_block(self);
+        if (by_thread)
+                ring();
+        else
+                while (run_next())
+                        ; /* Y4 */
+        await(number);
+        if (self)
+                pld_thread_unblock(self);
+        pld_leave();
+        return 0;
+}
+
+int polder_collect_start(void)
+{
+        int error = pld_start();
+        if (error)
+                return error;
+        request(false);
+        if (!ensure_thread())
+                return polder_collect(POLDER_CONCURRENT);
+        ring();
+        return 0;
+}
+
+struct pld_cycle_times pld_cycle_read(void)
+{
+        return (struct pld_cycle_times){
+                .cycles = pld_load_relaxed(&nfinished),
+                .stops = pld_load_relaxed(&nstops),
+                .stop_ns_total = pld_load_relaxed(&stop_ns_total),
+                .stop_ns_max = pld_load_relaxed(&stop_ns_max),
+                .handshake_ns_max = pld_load_relaxed(&handshake_ns_max),
+        };
+}
+
+/* ---- fork(): no cycle is under way in the child --------------------------------------------- */
+
+static void await_run_lock(void)
+{
+        struct pld_thread *self = pld_thread_self();
+        pld_enter();
+        pld_thread_block(self);
+        pld_lock_seize(&run_lock);
+        if (self)
+                pld_thread_unblock(self);
+        pld_leave();
+}
+
+PLD_NOINLINE void pld_cycle_fork_prepare(void)
+{
+        await_run_lock();
+        pld_lock_seize(&request_lock);
+}
+
+void pld_cycle_fork_parent(void)
+{
+        pld_lock_cede(&request_lock);
+        pld_lock_cede(&run_lock);
+}
+
+void pld_cycle_fork_child(void)
+{
+        has_thread = tried_thread = false;
+        pld_workers_fork_child();
+        pld_lock_cede(&request_lock);
+        pld_lock_cede(&run_lock);
+}

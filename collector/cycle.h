@@ -1,0 +1,46 @@
+/* cycle.h: one collection. */
+#ifndef PLD_COLLECTOR_CYCLE_H
+#define PLD_COLLECTOR_CYCLE_H
+
+#include "base/atomic.h"
+
+#include <polder/collected.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum pld_phase {
+        PLD_PHASE_IDLE,    /* nothing is marked; spans may be swept */
+        PLD_PHASE_ARMED,   /* shading, but nothing is traced */
+        PLD_PHASE_MARKING, /* every thread has been scanned */
+        PLD_PHASE_STOPPED  /* marking with all mutators held */
+};
+
+extern _Atomic uint32_t pld_phase; /* enum pld_phase; the cycle's */
+
+/* A mutator inside Polder that sees true keeps the flip waiting until it leaves. */
+static inline bool pld_cycle_is_marking(void)
+{
+        return pld_load_acquire(&pld_phase) == PLD_PHASE_MARKING;
+}
+
+/* There is something for workers to do. */
+static inline bool pld_cycle_has_work(void)
+{
+        return pld_load_acquire(&pld_phase) >= PLD_PHASE_MARKING;
+}
+
+/* Asks for a cycle of the kind that the settings want; from any thread, inside
+ * Polder or not; returns at once. */
+void pld_cycle_request_automatic(void);
+
+struct pld_cycle_times {
+        uint64_t cycles, stops, stop_ns_total, stop_ns_max, handshake_ns_max;
+};
+struct pld_cycle_times pld_cycle_read(void);
+
+void pld_cycle_fork_prepare(void);
+void pld_cycle_fork_parent(void);
+void pld_cycle_fork_child(void);
+
+#endif

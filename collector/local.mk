@@ -1,0 +1,19 @@
+noinst_LTLIBRARIES += libpld_collector.la
+libpld_collector_la_SOURCES = \
+	collector/barrier.c \
+	collector/cycle.c collector/cycle.h \
+	collector/grey.c collector/grey.h \
+	collector/layout.c collector/layout.h \
+	collector/mark.c collector/mark.h \
+	collector/new.c \
+	collector/pacer.c collector/pacer.h \
+	collector/records.c collector/records.h \
+	collector/roots.c collector/roots.h \
+	collector/rules.c collector/rules.h \
+	collector/settings.c collector/settings.h \
+	collector/start.c collector/start.h \
+	collector/stats.c \
+	collector/thread.c collector/thread.h \
+	collector/trace.c collector/trace.h \
+	collector/verify.c collector/verify.h \
+	collector/worker.c collector/worker.h

@@ -1,0 +1,240 @@
+/* new.c: collected objects, from the fast path down.
+ *
+ * N1  a large object's pages are found and zeroed outside of Polder, where the
+ *     thread can be held for a handshake; only its publication is inside.
+ * N2  the kernel is asked for memory in a blocking section, so that nobody waits
+ *     for a thread that waits for zeroed pages.
+ * N3  when there is no memory, one stopped collection is tried before NULL. */
+#include "base/check.h"
+#include "collector/pacer.h"
+#include "collector/roots.h"
+#include "collector/rules.h"
+#include "collector/start.h"
+#include "collector/thread.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void *no_memory(int error)
+{
+        errno = error;
+        return NULL;
+}
+
+/* Makes sure that the next span needs no system call, if that can be (N2). */
+static PLD_NOINLINE void wait_for_room(struct pld_thread *self, unsigned slice)
+{
+        pld_enter();
+        pld_thread_block(self);
+        pld_page_heap_grow(slice, PLD_HUGE_BYTES, false);
+        pld_thread_unblock(self);
+        pld_leave();
+}
+
+static unsigned slice_now(const struct pld_thread *self)
+{
+        unsigned here = pld_machine_here();
+        if (self->cache)
+                self->cache->slice = here;
+        return here;
+}
+
+/* Inside Polder. */
+static void *refill(struct pld_thread *self, struct pld_shape *shape, unsigned slice)
+{
+        size_t reserved = 0;
+        struct pld_central *central = pld_shape_central(shape, slice);
+        if (!central)
+                return NULL;
+        if (!self->cache) {
+                void *object = pld_bump_direct(central, self->black);
+                if (object && pld_rules_shading)
+                        pld_rules_clear(object, central->nbytes);
+                pld_pacer_note(self, central->nbytes);
+                return object;
+        }
+        void *object = pld_bump_refill(&self->cache->bump, central, self->black, &reserved);
+        if (object && pld_rules_shading)
+                pld_rules_clear(object, reserved);
+        pld_pacer_note(self, reserved);
+        return object;
+}
+
+/* Entered and left inside Polder, but not in between. */
+static PLD_NOINLINE void *new_small_slow(struct pld_shape *shape)
+{
+        struct pld_thread *self = pld_thread_attach();
+        if (!self)
+                return NULL;
+        if (pld_rules_shading)
+                pld_rules_settle_newest(self);
+        pld_leave(); /* a poll */
+        pld_pacer_assist(self);
+        unsigned slice = slice_now(self);
+        if (pld_unlikely(pld_page_heap_is_dry(slice)))
+                wait_for_room(self, slice);
+        pld_enter();
+        void *object = refill(self, shape, slice);
+        if (object)
+                return object;
+        pld_leave();
+        polder_collect(POLDER_STOP_THE_WORLD); /* N3 */
+        pld_enter();
+        object = refill(self, shape, slice_now(self));
+        return object ? object : no_memory(ENOMEM);
+}
+
+/* Debugging: the thread's former newest object is that no more. */
+static PLD_NOINLINE void *settled(void *object)
+{
+        pld_rules_settle_newest(pld_thread_self());
+        return object;
+}
+
+static inline void *new_small(struct pld_shape *shape)
+{
+        pld_enter();
+        struct pld_cache *cache = pld_cache_mine;
+        struct pld_central *central = pld_load_acquire(&shape->central[cache->slice]);
+        void *object = pld_likely(central != NULL) ? pld_bump_try(&cache->bump, central) : NULL;
+        if (pld_unlikely(!object || pld_rules_shading))
+                object = object ? settled(object) : new_small_slow(shape);
+        polder_thread_.self[PLD_SELF_NEWEST] = object;
+        pld_leave();
+        return object;
+}
+
+static PLD_NOINLINE struct pld_span *large_span(struct pld_thread *self, struct pld_shape *shape,
+                                                size_t nbytes, unsigned slice, bool strict)
+{
+        pld_enter();
+        pld_thread_block(self); /* N2 */
+        struct pld_central *central = pld_shape_central(shape, slice);
+        struct pld_span *span = central ? pld_central_new_large(central, nbytes, strict) : NULL;
+        pld_thread_unblock(self);
+        pld_leave();
+        return span;
+}
+
+static PLD_NOINLINE void *new_large(struct pld_shape *shape, size_t nbytes, int slice)
+{
+        struct pld_thread *self = pld_thread_attach();
+        if (!self || nbytes > PTRDIFF_MAX)
+                return no_memory(self ? EINVAL : ENOMEM);
+        if (pld_rules_shading)
+                pld_rules_settle_newest(self);
+        polder_safepoint();
+        pld_pacer_assist(self);
+        unsigned on = slice < 0 ? slice_now(self) : (unsigned)slice;
+        struct pld_span *span = large_span(self, shape, nbytes, on, slice >= 0); /* N1 */
+        if (!span) {
+                polder_collect(POLDER_STOP_THE_WORLD); /* N3 */
+                span = large_span(self, shape, nbytes, on, slice >= 0);
+        }
+        if (!span)
+                return no_memory(ENOMEM);
+        if (!span->zeroed)
+                memset((void *)span->start, 0, span->nbytes);
+        void *object = (void *)span->start;
+        if (pld_rules_shading)
+                pld_rules_clear(object, span->nbytes);
+        pld_enter();
+        pld_central_add_large(span->collected.central, span, self->black);
+        polder_thread_.self[PLD_SELF_NEWEST] = object;
+        pld_pacer_note(self, span->nbytes);
+        pld_leave();
+        return object;
+}
+
+/* ---- The public face --------------------------------------------------------------- */
+
+void *polder_new(const struct polder_layout *layout)
+{
+        if (pld_likely(layout->nbytes <= PLD_SMALL_MAX))
+                return new_small(layout->shape);
+        return new_large(layout->shape, layout->nbytes, -1);
+}
+
+void *polder_new_array(const struct polder_layout *element, size_t count)
+{
+        size_t nbytes;
+        bool leaf = element->shape->kind == PLD_SHAPE_LEAF;
+        if (__builtin_mul_overflow(element->nbytes, count, &nbytes) || nbytes > PTRDIFF_MAX ||
+            (!leaf && element->nbytes % sizeof(void *)))
+                return no_memory(EINVAL);
+        unsigned class = pld_class_for(nbytes);
+        struct pld_shape *shape = leaf ? pld_leaf_shape[class]
+                                       : pld_layout_array_shape(element, class);
+        if (!shape)
+                return no_memory(ENOMEM);
+        return class < PLD_NCLASSES ? new_small(shape) : new_large(shape, nbytes, -1);
+}
+
+static void *new_plain(struct pld_shape *const shapes[], size_t nbytes)
+{
+        if (pld_start())
+                return no_memory(ENOMEM);
+        unsigned class = pld_class_for(nbytes);
+        return class < PLD_NCLASSES ? new_small(shapes[class]) : new_large(shapes[class], nbytes, -1);
+}
+
+void *polder_new_leaf(size_t nbytes)
+{
+        return new_plain(pld_leaf_shape, nbytes);
+}
+
+void *polder_new_conservative(size_t nbytes)
+{
+        return new_plain(pld_conservative_shape, nbytes);
+}
+
+/* A page of that node or none, so a span of its own slice, without a cache. */
+static void *new_small_onnode(struct pld_thread *self, struct pld_shape *shape, unsigned slice)
+{
+        pld_enter();
+        struct pld_central *central = pld_shape_central(shape, slice);
+        void *object = central ? pld_bump_direct(central, self->black) : NULL;
+        if (object && pld_rules_shading)
+                pld_rules_clear(object, central->nbytes);
+        if (object && (unsigned)pld_page_heap_node_of((uintptr_t)object) != slice)
+                object = NULL; /* the node was full; the cell dies with the next cycle */
+        polder_thread_.self[PLD_SELF_NEWEST] = object;
+        if (object)
+                pld_pacer_note(self, central->nbytes);
+        pld_leave();
+        return object ? object : no_memory(ENOMEM);
+}
+
+void *polder_new_onnode(const struct polder_layout *layout, int node)
+{
+        struct pld_thread *self = pld_thread_attach();
+        int slice = pld_machine_index_of(node);
+        if (!self || slice < 0)
+                return no_memory(self ? EINVAL : ENOMEM);
+        if (layout->nbytes > PLD_SMALL_MAX)
+                return new_large(layout->shape, layout->nbytes, slice);
+        if (pld_rules_shading)
+                pld_rules_settle_newest(self);
+        polder_safepoint();
+        pld_pacer_assist(self);
+        return new_small_onnode(self, layout->shape, (unsigned)slice);
+}
+
+void *polder_new_uncollectable(size_t nbytes)
+{
+        void *object = polder_new_conservative(nbytes);
+        if (!object)
+                return NULL;
+        pld_enter();
+        int error = pld_pin_uncollectable(object);
+        pld_leave();
+        return error ? no_memory(ENOMEM) : object;
+}
+
+size_t polder_size_of(const void *object)
+{
+        if (!pld_load_acquire(&pld_started))
+                return 0;
+        struct pld_found found = pld_find_object((uintptr_t)object);
+        return found.span ? found.span->nbytes : 0;
+}

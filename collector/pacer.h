@@ -1,0 +1,37 @@
+/* pacer.h: when a cycle starts, and how hard mutators must help. */
+#ifndef PLD_COLLECTOR_PACER_H
+#define PLD_COLLECTOR_PACER_H
+
+#include "collector/thread.h"
+
+#include <polder/stats.h>
+
+void pld_pacer_start(void);
+
+/* Mutators, inside Polder: nbytes were reserved for objects. */
+void pld_pacer_note(struct pld_thread *self, size_t nbytes);
+/* Tells what the thread has not told yet; its last words. */
+void pld_pacer_flush(struct pld_thread *self);
+/* Mutators, outside of Polder: pays the thread's debt while a cycle marks. */
+void pld_pacer_assist(struct pld_thread *self);
+/* A cycle is due. */
+bool pld_pacer_wants_cycle(void);
+
+/* The cycle, in this order. */
+void pld_pacer_cycle_begins(void);
+void pld_pacer_marking_begins(void);
+void pld_pacer_add_work(uint64_t scanned_bytes, uint64_t marked_bytes, uint64_t cpu_ns);
+void pld_pacer_update(void); /* now and then while marking */
+void pld_pacer_marking_ends(void);
+void pld_pacer_cycle_ends(void);
+/* Outside of all locks: tells the program when the limit cannot be held. */
+void pld_pacer_report_pressure(void);
+
+struct pld_pace {
+        size_t live, heap, goal, trigger;  /* bytes */
+        uint64_t allocated;                /* bytes, ever */
+        uint64_t assists, stall_ns_max, mark_cpu_ns, cycle_mark_cpu_ns;
+};
+struct pld_pace pld_pacer_read(void);
+
+#endif

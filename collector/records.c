@@ -1,0 +1,394 @@
+/* records.c: weak references and finalizers.
+ *
+ * A record hangs on the span of the object it speaks of, its *target*, and is
+ * settled by whoever sweeps that span: if the target was not marked, a weak
+ * reference is cleared, and a finalizer is put on the list of the finalizer
+ * thread, which keeps the object alive until it has run (after Go's specials). So
+ * neither costs the terminating stop anything.
+ *
+ * D1  a weak object is kept alive as long as its target: it is shaded every cycle.
+ * D2  what a finalizable target refers to, and the finalizer's argument, are
+ *     shaded every cycle; the target itself is not. So the finalizers of a chain
+ *     run in order, one cycle after the other.
+ * D3  weak references to a dead target are cleared before its finalizer is
+ *     listed: nobody gets the object from a weak reference after that.
+ * D4  whoever takes a pointer out of a record while a cycle is under way shades
+ *     it first.
+ * D5  polder_weak_get() runs inside Polder, so no flip comes between its look at
+ *     the span's sweep and its return. */
+#include "collector/records.h"
+
+#include "arena/meta.h"
+#include "base/check.h"
+#include "base/futex.h"
+#include "base/lock.h"
+#include "collector/thread.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct polder_weak {
+        _Atomic uintptr_t target; /* hidden: the object is a leaf */
+};
+
+enum kind { WEAK, FINALIZER };
+
+struct record {
+        struct record *next;   /* on its span, or on `ready`, or on `spare` */
+        struct pld_list link;  /* of all that are on spans */
+        uintptr_t target;
+        enum kind kind;
+        polder_finalizer fn;
+        uintptr_t value; /* the weak object, or the finalizer's argument */
+};
+
+static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_RECORDS);
+static struct pld_list all = PLD_LIST_INIT(all);   /* lock: hanging on spans */
+static struct record *ready, **ready_end = &ready; /* lock: finalizers to call, oldest first */
+static struct record *spare;                       /* lock */
+static _Atomic uint32_t nready;                    /* lock to write */
+static bool has_thread;                            /* lock */
+
+static bool is_marking(const struct pld_thread *self)
+{
+        return self && (self->tls->shading & (PLD_SHADE_OLD | PLD_SHADE_NEW));
+}
+
+static struct record *record_new_locked(void)
+{
+        struct record *record = spare;
+        if (record)
+                spare = record->next;
+        else
+                record = pld_meta_alloc(sizeof *record);
+        return record;
+}
+
+static void record_free_locked(struct record *record)
+{
+        record->next = spare;
+        spare = record;
+}
+
+static struct record *first_of(struct pld_span *span)
+{
+        return pld_load_acquire(&span->collected.records);
+}
+
+static void hang_locked(struct pld_span *span, struct record *record)
+{
+        record->next = first_of(span);
+        pld_store_release(&span->collected.records, record);
+        pld_list_push(&all, &record->link);
+}
+
+static struct record *find_locked(struct pld_span *span, uintptr_t target, enum kind kind)
+{
+        for (struct record *record = first_of(span); record; record = record->next)
+                if (record->target == target && record->kind == kind)
+                        return record;
+        return NULL;
+}
+
+/* ---- Settling -------------------------------------------------------------------- */
+
+static void *finalizer_thread(void *unused);
+
+static void list_ready_locked(struct record *record)
+{
+        record->next = NULL;
+        *ready_end = record;
+        ready_end = &record->next;
+        pld_add_release(&nready, 1);
+}
+
+/* Takes every record of that kind whose target is not marked off the span. */
+static struct record *cut_dead_locked(struct pld_span *span, enum kind kind)
+{
+        struct record *dead = NULL, *kept = NULL, *next;
+        for (struct record *record = first_of(span); record; record = next) {
+                next = record->next;
+                bool dies = record->kind == kind &&
+                            !pld_span_is_marked(span, pld_span_index(span, record->target));
+                record->next = dies ? dead : kept;
+                *(dies ? &dead : &kept) = record;
+                if (dies)
+                        pld_list_remove(&record->link);
+        }
+        pld_store_release(&span->collected.records, kept);
+        return dead;
+}
+
+static void settle(struct pld_span *span)
+{
+        struct record *record, *next;
+        bool any = false;
+        pld_lock(&lock);
+        for (record = cut_dead_locked(span, WEAK); record; record = next) { /* D3 */
+                next = record->next;
+                pld_store_release(&((struct polder_weak *)record->value)->target, 0);
+                record_free_locked(record);
+        }
+        for (record = cut_dead_locked(span, FINALIZER); record; record = next) {
+                next = record->next;
+                pld_span_mark(span, pld_span_index(span, record->target));
+                list_ready_locked(record);
+                any = true;
+        }
+        pld_unlock(&lock);
+        if (any)
+                pld_futex_wake(&nready, 1);
+}
+
+void pld_records_start(void)
+{
+        pld_sweep_start(settle);
+}
+
+/* ---- What records keep --------------------------------------------------------------- */
+
+struct keep {
+        void (*visit)(uintptr_t word, bool exact, void *arg);
+        void *arg;
+};
+
+static void keep_slot(uintptr_t *slot, bool exact, void *arg)
+{
+        const struct keep *keep = arg;
+        keep->visit(__atomic_load_n(slot, __ATOMIC_ACQUIRE), exact, keep->arg);
+}
+
+void pld_records_each(void (*visit)(uintptr_t word, bool exact, void *arg), void *arg)
+{
+        struct keep keep = { visit, arg };
+        pld_lock(&lock);
+        pld_list_each(item, &all) {
+                struct record *record = pld_container_of(item, struct record, link);
+                visit(record->value, false, arg); /* D1, D2 */
+                if (record->kind == FINALIZER)
+                        pld_object_each(pld_span_of(record->target), record->target, keep_slot, &keep);
+        }
+        for (struct record *record = ready; record; record = record->next) {
+                visit(record->target, false, arg);
+                visit(record->value, false, arg);
+        }
+        pld_unlock(&lock);
+}
+
+static void shade_kept(uintptr_t word, bool exact, void *arg)
+{
+        if (exact)
+                pld_shade_exact(arg, word);
+        else
+                pld_shade_word(arg, word);
+}
+
+void pld_records_shade(struct pld_marker *marker)
+{
+        pld_records_each(shade_kept, marker);
+}
+
+/* ---- Weak references ------------------------------------------------------------------- */
+
+struct polder_weak *polder_weak_new(void *object)
+{
+        struct pld_thread *self = pld_thread_attach();
+        struct pld_found found = pld_find_object((uintptr_t)object);
+        if (!self || !found.span) {
+                errno = self ? EINVAL : ENOMEM;
+                return NULL;
+        }
+        uintptr_t target = pld_span_object(found.span, found.index);
+        struct polder_weak *weak = polder_new_leaf(sizeof *weak);
+        if (!weak)
+                return NULL;
+        pld_enter();
+        pld_span_sweep(found.span); /* settle before hanging: the target is alive, we hold it */
+        pld_lock(&lock);
+        struct record *record = find_locked(found.span, target, WEAK);
+        if (record) {
+                weak = (struct polder_weak *)record->value;
+        } else if ((record = record_new_locked())) {
+                pld_store_release(&weak->target, target);
+                *record = (struct record){ .target = target, .kind = WEAK, .value = (uintptr_t)weak };
+                hang_locked(found.span, record);
+        } else {
+                weak = NULL;
+                errno = ENOMEM;
+        }
+        if (weak && is_marking(self))
+                pld_shade_word(&self->marker, (uintptr_t)weak);
+        pld_unlock(&lock);
+        pld_leave();
+        polder_keep_alive(object);
+        return weak;
+}
+
+void *polder_weak_get(const struct polder_weak *weak)
+{
+        struct pld_thread *self = pld_thread_attach();
+        if (!weak || !self)
+                return NULL;
+        pld_enter(); /* D5 */
+        uintptr_t target = pld_load_acquire(&weak->target);
+        if (target) {
+                pld_span_sweep(pld_span_of(target));
+                target = pld_load_acquire(&weak->target);
+        }
+        if (target && is_marking(self))
+                pld_shade_word(&self->marker, target); /* D4 */
+        pld_leave();
+        return (void *)target;
+}
+
+/* ---- Finalizers ------------------------------------------------------------------------- */
+
+/* Takes the oldest ready record. Its pointers are on the caller's stack before
+ * anyone can scan it. */
+static struct record *take_ready(struct pld_thread *self, void *volatile *object, void *volatile *arg)
+{
+        pld_enter();
+        pld_lock(&lock);
+        struct record *record = ready;
+        if (record) {
+                ready = record->next;
+                if (!ready)
+                        ready_end = &ready;
+                pld_sub_relaxed(&nready, 1);
+                *object = (void *)record->target;
+                *arg = (void *)record->value;
+                if (is_marking(self)) { /* D4 */
+                        pld_shade_word(&self->marker, record->target);
+                        pld_shade_word(&self->marker, record->value);
+                }
+        }
+        pld_unlock(&lock);
+        pld_leave();
+        return record;
+}
+
+static PLD_NOINLINE bool finalize_one(struct pld_thread *self)
+{
+        void *volatile object, *volatile arg;
+        struct record *record = take_ready(self, &object, &arg);
+        if (!record)
+                return false;
+        polder_finalizer fn = record->fn;
+        pld_lock(&lock);
+        record_free_locked(record);
+        pld_unlock(&lock);
+        fn(object, arg);
+        object = arg = NULL;
+        return true;
+}
+
+static void *finalizer_thread(void *unused)
+{
+        struct pld_thread *self = pld_thread_attach();
+        (void)unused;
+        while (self) {
+                while (finalize_one(self))
+                        ;
+                pld_thread_block(self);
+                pld_futex_wait(&nready, 0, 0);
+                pld_thread_unblock(self);
+                polder_safepoint();
+        }
+        return NULL;
+}
+
+static int start_finalizer_thread(void)
+{
+        pthread_t thread;
+        pld_lock(&lock);
+        bool first = !has_thread;
+        has_thread = true;
+        pld_unlock(&lock);
+        if (!first)
+                return 0;
+        int error = pthread_create(&thread, NULL, finalizer_thread, NULL);
+        if (error) {
+                pld_lock(&lock);
+                has_thread = false;
+                pld_unlock(&lock);
+                return -ENOMEM;
+        }
+        pthread_detach(thread);
+        return 0;
+}
+
+static int set_locked(struct pld_span *span, uintptr_t target, polder_finalizer fn, void *arg)
+{
+        struct record *record = find_locked(span, target, FINALIZER);
+        if (!fn) {
+                if (!record)
+                        return 0;
+                struct record **at = (struct record **)&span->collected.records;
+                while (*at != record)
+                        at = &(*at)->next;
+                *at = record->next;
+                pld_list_remove(&record->link);
+                record_free_locked(record);
+                return 0;
+        }
+        if (!record) {
+                record = record_new_locked();
+                if (!record)
+                        return -ENOMEM;
+                *record = (struct record){ .target = target, .kind = FINALIZER };
+                hang_locked(span, record);
+        }
+        record->fn = fn;
+        record->value = (uintptr_t)arg;
+        return 0;
+}
+
+int polder_finalizer_set(void *object, polder_finalizer fn, void *arg)
+{
+        struct pld_thread *self = pld_thread_attach();
+        if (!self)
+                return -ENOMEM;
+        struct pld_found found = pld_find_object((uintptr_t)object);
+        uintptr_t target = (uintptr_t)object;
+        if (!found.span || pld_span_object(found.span, found.index) != target)
+                return -EINVAL;
+        int error = fn ? start_finalizer_thread() : 0;
+        if (error)
+                return error;
+        pld_enter();
+        pld_span_sweep(found.span);
+        pld_lock(&lock);
+        if (is_marking(self)) { /* D4, and D2 for a record that this cycle may have passed */
+                struct record *record = find_locked(found.span, target, FINALIZER);
+                if (record)
+                        pld_shade_word(&self->marker, record->value);
+                pld_shade_word(&self->marker, (uintptr_t)arg);
+                pld_shade_word(&self->marker, target);
+        }
+        error = set_locked(found.span, target, fn, arg);
+        pld_unlock(&lock);
+        pld_leave();
+        return error;
+}
+
+size_t pld_finalizers_pending(void)
+{
+        return pld_load_relaxed(&nready);
+}
+
+void pld_records_fork_prepare(void)
+{
+        pld_lock_seize(&lock);
+}
+
+void pld_records_fork_done(void)
+{
+        pld_lock_cede(&lock);
+}
+
+/* The finalizer thread is not there; the next polder_finalizer_set() makes one. */
+void pld_records_fork_child(void)
+{
+        has_thread = false;
+        pld_lock_cede(&lock);
+}

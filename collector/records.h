@@ -1,0 +1,18 @@
+/* records.h: what hangs on objects: weak references and finalizers. */
+#ifndef PLD_COLLECTOR_RECORDS_H
+#define PLD_COLLECTOR_RECORDS_H
+
+#include "collector/mark.h"
+
+void pld_records_start(void);
+/* Once a cycle, after every thread has been scanned: shades what records keep. */
+void pld_records_shade(struct pld_marker *marker);
+/* The same words, for verification; mutators are held. */
+void pld_records_each(void (*visit)(uintptr_t word, bool exact, void *arg), void *arg);
+/* Records settled and not yet finalized. */
+size_t pld_finalizers_pending(void);
+void pld_records_fork_prepare(void);
+void pld_records_fork_done(void);
+void pld_records_fork_child(void);
+
+#endif

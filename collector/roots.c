@@ -1,0 +1,357 @@
+/* roots.c: what is alive because somebody said so.
+ *
+ * Ranges are scanned conservatively, in pieces that any marker may claim. Pins
+ * are a hash table from object to count.
+ *
+ * R1  a word that leaves the roots while a cycle is under way is shaded first:
+ *     it was reachable when the cycle began.
+ * R2  a range that takes the place of a removed one in the list is shaded, too:
+ *     the scan may have passed its new place already. */
+#include "collector/roots.h"
+
+#include "arena/malloc.h"
+#include "arena/meta.h"
+#include "base/check.h"
+#include "base/lock.h"
+#include "collector/thread.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { PIECE_BYTES = 128 << 10 };
+
+struct range {
+        uintptr_t from, to;
+};
+
+struct pin {
+        uintptr_t object;    /* 0: free; 1: was removed */
+        uint32_t count;
+        bool uncollectable;  /* one of the count is polder_new_uncollectable's */
+};
+
+static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_ROOTS);
+static struct range *ranges;         /* lock */
+static size_t nranges, ranges_room;  /* lock */
+static struct pin *pins;             /* lock */
+static size_t npins, npins_used, pins_room; /* lock: live; live and removed; power of two */
+static size_t scan_range, scan_pin;  /* lock: where the cycle's scan is */
+static uintptr_t scan_at;            /* lock: within the range */
+static bool scanning;                /* lock */
+
+/* A grown copy; the old one stays where it is, as all metadata does. */
+static void *grown(const void *old, size_t nbytes, size_t to_nbytes)
+{
+        void *fresh = pld_meta_alloc(to_nbytes);
+        if (fresh && nbytes)
+                memcpy(fresh, old, nbytes);
+        return fresh;
+}
+
+static bool is_marking(const struct pld_thread *self)
+{
+        return self && (self->tls->shading & (PLD_SHADE_OLD | PLD_SHADE_NEW));
+}
+
+static void shade_range(struct pld_marker *marker, uintptr_t from, uintptr_t to)
+{
+        for (uintptr_t at = from; at + sizeof(uintptr_t) <= to; at += sizeof(uintptr_t))
+                pld_shade_word(marker, __atomic_load_n((uintptr_t *)at, __ATOMIC_ACQUIRE));
+}
+
+/* ---- Ranges -------------------------------------------------------------------- */
+
+int polder_root_add(void *start, size_t nbytes)
+{
+        uintptr_t from = pld_round_up((uintptr_t)start, sizeof(uintptr_t));
+        uintptr_t to = pld_round_down((uintptr_t)start + nbytes, sizeof(uintptr_t));
+        if (!start || to <= from)
+                return -EINVAL;
+        struct pld_thread *self = pld_thread_attach();
+        if (!self)
+                return -ENOMEM;
+        int error = 0;
+        pld_enter();
+        pld_lock(&lock);
+        if (nranges == ranges_room) {
+                size_t room = ranges_room ? 2 * ranges_room : 64;
+                struct range *more = grown(ranges, nranges * sizeof *ranges, room * sizeof *more);
+                if (!more) {
+                        error = -ENOMEM;
+                        goto out;
+                }
+                ranges = more;
+                ranges_room = room;
+        }
+        ranges[nranges++] = (struct range){ from, to };
+        if (is_marking(self))
+                shade_range(&self->marker, from, to);
+out:
+        pld_unlock(&lock);
+        pld_leave();
+        return error;
+}
+
+int polder_root_remove(void *start)
+{
+        uintptr_t from = pld_round_up((uintptr_t)start, sizeof(uintptr_t));
+        struct pld_thread *self = pld_thread_attach();
+        if (!self)
+                return -ENOENT;
+        int error = -ENOENT;
+        pld_enter();
+        pld_lock(&lock);
+        for (size_t i = 0; i < nranges; i++) {
+                if (ranges[i].from != from)
+                        continue;
+                error = 0;
+                struct range last = ranges[--nranges];
+                if (is_marking(self)) {
+                        shade_range(&self->marker, from, ranges[i].to); /* R1 */
+                        if (i < nranges)
+                                shade_range(&self->marker, last.from, last.to); /* R2 */
+                }
+                ranges[i] = last;
+                break;
+        }
+        pld_unlock(&lock);
+        pld_leave();
+        return error;
+}
+
+size_t pld_roots_bytes(void)
+{
+        size_t nbytes = 0;
+        pld_lock(&lock);
+        for (size_t i = 0; i < nranges; i++)
+                nbytes += ranges[i].to - ranges[i].from;
+        pld_unlock(&lock);
+        return nbytes;
+}
+
+/* ---- Pins ------------------------------------------------------------------------- */
+
+static size_t hash_of(uintptr_t object)
+{
+        return (size_t)((object >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 20);
+}
+
+static struct pin *find_pin_locked(uintptr_t object)
+{
+        if (!pins_room)
+                return NULL;
+        for (size_t i = hash_of(object);; i++) {
+                struct pin *pin = &pins[i & (pins_room - 1)];
+                if (pin->object == object)
+                        return pin;
+                if (pin->object == 0)
+                        return NULL;
+        }
+}
+
+static void place_pin_locked(struct pin pin)
+{
+        for (size_t i = hash_of(pin.object);; i++) {
+                struct pin *slot = &pins[i & (pins_room - 1)];
+                if (slot->object > 1)
+                        continue;
+                npins_used += slot->object == 0;
+                *slot = pin;
+                npins++;
+                return;
+        }
+}
+
+static bool make_room_locked(void)
+{
+        if (2 * (npins_used + 1) <= pins_room)
+                return true;
+        size_t room = pins_room ? pins_room : 64;
+        while (room < 4 * (npins + 1))
+                room *= 2;
+        struct pin *old = pins, *fresh = pld_meta_alloc(room * sizeof *fresh);
+        size_t nold = pins_room;
+        if (!fresh)
+                return false;
+        pins = fresh;
+        pins_room = room;
+        npins = npins_used = 0;
+        scan_pin = 0; /* the order changed: a scan starts over */
+        for (size_t i = 0; i < nold; i++)
+                if (old[i].object > 1)
+                        place_pin_locked(old[i]);
+        return true;
+}
+
+/* The first byte of the object, or 0. */
+static uintptr_t object_start(const void *at)
+{
+        struct pld_found found = pld_find_object((uintptr_t)at);
+        return found.span ? pld_span_object(found.span, found.index) : 0;
+}
+
+static int add_pin(struct pld_thread *self, uintptr_t object, bool uncollectable)
+{
+        int error = 0;
+        pld_lock(&lock);
+        struct pin *pin = find_pin_locked(object);
+        if (pin) {
+                pin->count++;
+                pin->uncollectable |= uncollectable;
+        } else if (make_room_locked()) {
+                place_pin_locked((struct pin){ object, 1, uncollectable });
+        } else {
+                error = -ENOMEM;
+        }
+        if (is_marking(self))
+                pld_shade_word(&self->marker, object);
+        pld_unlock(&lock);
+        return error;
+}
+
+/* only_uncollectable: for polder_free(). */
+static int drop_pin(struct pld_thread *self, uintptr_t object, bool only_uncollectable)
+{
+        int error = 0;
+        pld_lock(&lock);
+        struct pin *pin = find_pin_locked(object);
+        if (!pin || (only_uncollectable ? !pin->uncollectable
+                                        : pin->count == (uint32_t)pin->uncollectable)) {
+                error = -ENOENT;
+                goto out;
+        }
+        if (is_marking(self))
+                pld_shade_word(&self->marker, object); /* R1 */
+        if (only_uncollectable)
+                pin->uncollectable = false;
+        if (--pin->count == 0) {
+                pin->object = 1;
+                npins--;
+        }
+out:
+        pld_unlock(&lock);
+        return error;
+}
+
+int polder_pin(const void *at)
+{
+        struct pld_thread *self = pld_thread_attach();
+        if (!self)
+                return -ENOMEM;
+        pld_enter();
+        uintptr_t object = object_start(at);
+        int error = object ? add_pin(self, object, false) : -EINVAL;
+        pld_leave();
+        return error;
+}
+
+int polder_unpin(const void *at)
+{
+        struct pld_thread *self = pld_thread_attach();
+        if (!self)
+                return -ENOENT;
+        pld_enter();
+        uintptr_t object = object_start(at);
+        int error = object ? drop_pin(self, object, false) : -ENOENT;
+        pld_leave();
+        return error;
+}
+
+int pld_pin_uncollectable(const void *object)
+{
+        return add_pin(pld_thread_self(), (uintptr_t)object, true);
+}
+
+/* polder_free() of a collected object: right for uncollectable ones only. */
+static void free_collected(void *at)
+{
+        struct pld_thread *self = pld_thread_attach();
+        pld_enter();
+        int error = drop_pin(self, (uintptr_t)at, true);
+        pld_leave();
+        if (error)
+                pld_die("free of %p, which is a collected object: drop the pointers to it instead", at);
+}
+
+void pld_roots_start(void)
+{
+        pld_free_collected = free_collected;
+}
+
+/* ---- The cycle's scan ------------------------------------------------------------------ */
+
+void pld_roots_begin(void)
+{
+        pld_lock(&lock);
+        scan_range = 0;
+        scan_at = 0;
+        scan_pin = 0;
+        scanning = true;
+        pld_unlock(&lock);
+        pld_add_relaxed(&pld_grey_credits, 1);
+}
+
+static bool scan_range_piece_locked(struct pld_marker *marker)
+{
+        if (scan_range >= nranges)
+                return false;
+        struct range range = ranges[scan_range];
+        uintptr_t from = scan_at >= range.from && scan_at < range.to ? scan_at : range.from;
+        uintptr_t to = range.to - from > PIECE_BYTES ? from + PIECE_BYTES : range.to;
+        shade_range(marker, from, to);
+        scan_at = to;
+        if (to == range.to) {
+                scan_range++;
+                scan_at = 0;
+        }
+        return true;
+}
+
+static bool scan_pins_piece_locked(struct pld_marker *marker)
+{
+        size_t end = scan_pin + 4096 < pins_room ? scan_pin + 4096 : pins_room;
+        if (scan_pin >= end)
+                return false;
+        for (; scan_pin < end; scan_pin++)
+                if (pins[scan_pin].object > 1)
+                        pld_shade_word(marker, pins[scan_pin].object);
+        return true;
+}
+
+bool pld_roots_scan_some(struct pld_marker *marker)
+{
+        pld_lock(&lock);
+        bool more = scanning &&
+                    (scan_range_piece_locked(marker) || scan_pins_piece_locked(marker));
+        bool finished = scanning && !more;
+        if (finished)
+                scanning = false;
+        pld_unlock(&lock);
+        if (finished) {
+                pld_marker_flush(marker); /* before the credit goes back */
+                pld_grey_done();
+        }
+        return more;
+}
+
+void pld_roots_each(void (*visit)(uintptr_t word, bool exact, void *arg), void *arg)
+{
+        pld_lock(&lock);
+        for (size_t i = 0; i < nranges; i++)
+                for (uintptr_t at = ranges[i].from; at < ranges[i].to; at += sizeof(uintptr_t))
+                        visit(*(uintptr_t *)at, false, arg);
+        for (size_t i = 0; i < pins_room; i++)
+                if (pins[i].object > 1)
+                        visit(pins[i].object, true, arg);
+        pld_unlock(&lock);
+}
+
+void pld_roots_fork_prepare(void)
+{
+        pld_lock_seize(&lock);
+}
+
+void pld_roots_fork_done(void)
+{
+        pld_lock_cede(&lock);
+}

@@ -1,0 +1,169 @@
+#include "collector/settings.h"
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "base/parse.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+struct pld_collector_settings pld_settings = { .gc_percent = 100 };
+
+static const char *const names[] = {
+        "POLDER_DEBUG",     "POLDER_DECAY_MS",   "POLDER_GC",           "POLDER_GC_PERCENT",
+        "POLDER_LOCK",      "POLDER_MAX_CACHES", "POLDER_MAX_SPANS",    "POLDER_MEMORY_LIMIT",
+        "POLDER_NODES",     "POLDER_PAGES",      "POLDER_PREFAULT",     "POLDER_RESERVE",
+        "POLDER_WORKERS",   "POLDER_GENERATIONS",
+};
+
+static bool is_known(const char *variable, size_t nbytes)
+{
+        for (size_t i = 0; i < PLD_COUNT_OF(names); i++)
+                if (strlen(names[i]) == nbytes && !memcmp(names[i], variable, nbytes))
+                        return true;
+        return false;
+}
+
+static void complain_of_unknown(void)
+{
+        for (char **variable = environ; variable && *variable; variable++) {
+                const char *end = strchr(*variable, '=');
+                if (!end || strncmp(*variable, "POLDER_", 7))
+                        continue;
+                if (!is_known(*variable, (size_t)(end - *variable)))
+                        pld_say("%.*s is not a setting of Polder's; the settings are POLDER_DEBUG, "
+                                "_DECAY_MS, _GC, _GC_PERCENT, _GENERATIONS, _LOCK, _MAX_CACHES, "
+                                "_MAX_SPANS, _MEMORY_LIMIT, _NODES, _PAGES, _PREFAULT, _RESERVE, "
+                                "_WORKERS",
+                                (int)(end - *variable), *variable);
+        }
+}
+
+static bool parse_gc(const char *text, enum polder_gc *out)
+{
+        static const char *const words[] = { "concurrent", "stw", "off" };
+        for (size_t i = 0; i < PLD_COUNT_OF(words); i++) {
+                if (!strcasecmp(text, words[i])) {
+                        *out = (enum polder_gc)i;
+                        return true;
+                }
+        }
+        return false;
+}
+
+/* "gctrace=1,verify": each word may have "=0" or "=1". */
+static bool parse_debug_word(const char *word, size_t nbytes, struct pld_collector_settings *out)
+{
+        bool on = true;
+        const char *equals = memchr(word, '=', nbytes);
+        if (equals) {
+                if (word + nbytes - equals != 2 || (equals[1] != '0' && equals[1] != '1'))
+                        return false;
+                on = equals[1] == '1';
+                nbytes = (size_t)(equals - word);
+        }
+        if (nbytes == 7 && !memcmp(word, "gctrace", 7))
+                out->gctrace = on;
+        else if (nbytes == 6 && !memcmp(word, "verify", 6))
+                out->verify = on;
+        else if (nbytes == 5 && !memcmp(word, "rules", 5))
+                out->rules = on;
+        else
+                return false;
+        return true;
+}
+
+static bool parse_debug(const char *text, struct pld_collector_settings *out)
+{
+        for (;;) {
+                size_t nbytes = strcspn(text, ",");
+                if (nbytes > 0 && !parse_debug_word(text, nbytes, out))
+                        return false;
+                if (text[nbytes] == '\0')
+                        return true;
+                text += nbytes + 1;
+        }
+}
+
+void pld_options_from_environment(struct polder_options *options)
+{
+        static const char debug_takes[] = "gctrace, verify and rules, each with =0 or =1 behind it or "
+                                          "not, separated by commas; nothing is switched on";
+        struct pld_arena_settings arena;
+        pld_arena_settings_init(&arena);
+        *options = (struct polder_options){
+                .struct_size = sizeof *options,
+                .pages = arena.pages,
+                .nodes = arena.nodes,
+                .reserve = arena.reserve,
+                .prefault = arena.prefault,
+                .decay_ms = arena.decay_ms,
+                .max_spans = arena.max_spans,
+                .max_caches = arena.max_caches,
+                .gc_percent = 100,
+        };
+        int64_t number;
+        if (pld_setting_int("POLDER_GC_PERCENT", -1, 1000000, &number))
+                options->gc_percent = (int)number;
+        if (pld_setting_int("POLDER_WORKERS", 0, 1024, &number))
+                options->workers_per_node = (int)number;
+        pld_setting_limit("POLDER_MEMORY_LIMIT", &options->memory_limit, &options->memory_limit_hard);
+
+        const char *text = getenv("POLDER_GC");
+        if (text && *text && !parse_gc(text, &options->gc))
+                pld_setting_complain("POLDER_GC", text, "concurrent, stw or off; using concurrent");
+        text = getenv("POLDER_DEBUG");
+        struct pld_collector_settings ignored = { 0 };
+        if (text && *text && !parse_debug(text, &ignored))
+                pld_setting_complain("POLDER_DEBUG", text, debug_takes);
+        else
+                options->debug = text;
+        text = getenv("POLDER_GENERATIONS");
+        if (text && *text)
+                pld_say("POLDER_GENERATIONS: generations are not there yet; every cycle is a full one");
+}
+
+int pld_options_apply(const struct polder_options *options, struct pld_arena_settings *arena,
+                      struct pld_collector_settings *collector)
+{
+        *arena = (struct pld_arena_settings){
+                .pages = options->pages,
+                .nodes = options->nodes,
+                .reserve = options->reserve,
+                .prefault = options->prefault,
+                .decay_ms = options->decay_ms,
+                .limit = options->memory_limit_hard ? options->memory_limit : 0,
+                .max_spans = options->max_spans,
+                .max_caches = options->max_caches,
+        };
+        struct pld_collector_settings wanted = {
+                .gc = options->gc,
+                .gc_percent = options->gc_percent,
+                .memory_limit = options->memory_limit,
+                .workers_per_node = options->workers_per_node,
+        };
+        const char *wrong = NULL;
+        if (options->gc > POLDER_GC_OFF)
+                wrong = "gc";
+        else if (options->workers_per_node < 0 || options->workers_per_node > 1024)
+                wrong = "workers_per_node";
+        else if (options->decay_ms < -1)
+                wrong = "decay_ms";
+        else if (options->debug && !parse_debug(options->debug, &wanted))
+                wrong = "debug";
+        if (wrong) {
+                pld_say("polder_init: option %s has a value that cannot be", wrong);
+                return -EINVAL;
+        }
+        *collector = wanted;
+        return 0;
+}
+
+__attribute__((constructor)) static void look_at_environment(void)
+{
+        complain_of_unknown();
+}

@@ -1,0 +1,557 @@
+/* thread.c: attached threads.
+ *
+ * A collection needs each thread to do small things at known points: arm its
+ * barrier, scan its stack, give away what it shaded. It *asks*: it stores a step in
+ * the thread's `asked` and raises a flag that the thread looks at whenever it
+ * leaves Polder. A thread that doesn't come by is sent a signal, whose handler
+ * does the step on the thread's own stack. For a thread in a blocking section the
+ * asker does the step itself. No step takes long, and threads do theirs one at a
+ * time or in parallel, as it happens: that is a handshake. A stop is a handshake
+ * whose step ends in waiting.
+ *
+ * T1  a step is done exactly once for each asked thread: by the thread while it
+ *     is RUNNING, by the asker after it moved the state from BLOCKED to HELD.
+ * T2  no step happens between polder_enter_() and polder_leave_(), nor while the
+ *     thread holds a lock of Polder's: the handler sees both and returns; the
+ *     flag stays up, and the signal is sent again after a while.
+ * T3  a thread that is BLOCKED is never signalled: `signalled` is raised before
+ *     the state is read, and the thread waits for it to fall after it has become
+ *     BLOCKED (each sees the other: both are sequentially consistent).
+ * T4  the list changes under the threads lock only, which the asker holds from
+ *     asking to the last answer. A thread that wants the lock is BLOCKED first. */
+#include "collector/thread.h"
+
+#include "arena/arena.h"
+#include "arena/meta.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/futex.h"
+#include "collector/pacer.h"
+#include "collector/rules.h"
+#include "collector/start.h"
+
+#include <polder/arena.h>
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+
+enum {
+        SPIN_YIELDS = 8,
+        FIRST_SIGNAL_NS = 20000,
+        NEXT_SIGNAL_NS = 200000,
+        DESTRUCTOR_ROUNDS = 2,
+        STOP_SIGNAL = SIGURG /* ignored by default, and debuggers pass it on (Go's choice) */
+};
+
+__thread struct polder_thread_ polder_thread_ __attribute__((tls_model("initial-exec"))) = {
+        .shading = PLD_SHADE_ATTACH,
+};
+static_assert(sizeof(struct polder_thread_) == 64, "frozen");
+
+static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_THREADS);
+static struct pld_list threads = PLD_LIST_INIT(threads); /* lock */
+static struct pld_list spare = PLD_LIST_INIT(spare);     /* lock */
+static unsigned char birth_shading;                      /* lock */
+static bool birth_black;                                 /* lock */
+static _Atomic uint32_t answers;  /* changes when a step is done */
+static _Atomic uint32_t asker_sleeps;
+static _Atomic uint32_t stopping; /* odd while threads are held */
+static pld_step stop_step;        /* lock; const while stopping */
+static _Atomic uint64_t nsignals;
+static pthread_key_t exit_key;
+static struct sigaction former_action;
+
+/* ---- Doing a step -------------------------------------------------------------- */
+
+static void answer(struct pld_thread *thread)
+{
+        thread->tls->asked = 0;
+        pld_store_release(&thread->asked, NULL); /* pairs with the asker's acquire */
+        pld_add_release(&answers, 1);
+        if (pld_load_seq_cst(&asker_sleeps))
+                pld_futex_wake(&answers, 1);
+}
+
+static void stop_here(struct pld_thread *thread)
+{
+        uint32_t seen = pld_load_acquire(&stopping);
+        stop_step(thread);
+        pld_store_release(&thread->state, PLD_THREAD_HELD);
+        answer(thread);
+        while (pld_load_acquire(&stopping) == seen)
+                pld_futex_wait(&stopping, seen, 0);
+        pld_store_release(&thread->state, PLD_THREAD_RUNNING);
+}
+
+/* By the thread itself, its sp and registers saved; T1. */
+static void serve(struct pld_thread *thread)
+{
+        /* Lowered before `asked` is read; ask() writes them the other way round:
+         * either we see the step or the flag goes up again. */
+        thread->tls->asked = 0;
+        pld_fence_seq_cst();
+        pld_step step = pld_load_acquire(&thread->asked);
+        if (!step)
+                return;
+        if (step == stop_here) {
+                stop_here(thread);
+                return;
+        }
+        step(thread);
+        answer(thread);
+}
+
+PLD_NOINLINE void polder_safepoint_slow_(void)
+{
+        struct pld_thread *self = pld_thread_self();
+        if (!self) {
+                polder_thread_.asked = 0;
+                return;
+        }
+        while (self->tls->asked) {
+                polder_enter_();
+                pld_registers_save(&self->registers);
+                self->sp = pld_stack_pointer();
+                serve(self);
+                __atomic_signal_fence(__ATOMIC_SEQ_CST);
+                self->tls->inside = 0;
+                __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        }
+}
+
+static bool is_on_own_stack(const struct pld_thread *thread, uintptr_t sp)
+{
+        return sp >= thread->stack_low && sp < thread->stack_base;
+}
+
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+        struct pld_thread *self = pld_thread_self();
+        int saved = errno;
+        if (self && pld_exchange_relaxed(&self->signalled, 0)) {
+                uintptr_t sp = pld_stack_pointer();
+                if (!self->tls->inside && pld_locks_held() == 0 && is_on_own_stack(self, sp)) {
+                        /* The interrupted registers lie in the frame above us. */
+                        self->tls->inside = 1;
+                        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+                        memset(&self->registers, 0, sizeof self->registers);
+                        self->sp = sp;
+                        serve(self);
+                        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+                        self->tls->inside = 0;
+                } /* else T2 */
+        } else if (former_action.sa_flags & SA_SIGINFO) {
+                former_action.sa_sigaction(number, info, context);
+        } else if (former_action.sa_handler != SIG_DFL && former_action.sa_handler != SIG_IGN) {
+                former_action.sa_handler(number);
+        }
+        errno = saved;
+}
+
+/* ---- Asking ----------------------------------------------------------------------- */
+
+void pld_threads_lock(void)
+{
+        pld_lock(&lock);
+}
+
+void pld_threads_unlock(void)
+{
+        pld_unlock(&lock);
+}
+
+void pld_threads_set_birth(unsigned char shading, bool black)
+{
+        birth_shading = shading;
+        birth_black = black;
+}
+
+static struct pld_thread *thread_at(struct pld_list *item)
+{
+        return pld_container_of(item, struct pld_thread, link);
+}
+
+static void ask(struct pld_thread *thread, pld_step step)
+{
+        pld_store_release(&thread->asked, step);
+        pld_fence_seq_cst();
+        thread->tls->asked = 1;
+}
+
+/* For a thread in a blocking section: T1. */
+static bool serve_for_try(struct pld_thread *thread)
+{
+        uint32_t blocked = PLD_THREAD_BLOCKED;
+        if (!pld_cas_acq_rel(&thread->state, &blocked, PLD_THREAD_HELD))
+                return false;
+        pld_step step = pld_load_relaxed(&thread->asked);
+        if (step == stop_here) {
+                stop_step(thread); /* it stays HELD until resumed */
+                answer(thread);
+                return true;
+        }
+        step(thread);
+        answer(thread);
+        pld_store_release(&thread->state, PLD_THREAD_BLOCKED);
+        pld_futex_wake(&thread->state, 1);
+        return true;
+}
+
+static void signal_try(struct pld_thread *thread)
+{
+        if (PLD_TSAN)
+                return; /* it delays signals; stops are polled there */
+        pld_store_seq_cst(&thread->signalled, 1); /* T3 */
+        if (pld_load_seq_cst(&thread->state) != PLD_THREAD_RUNNING ||
+            pthread_kill(thread->handle, STOP_SIGNAL)) {
+                pld_store_seq_cst(&thread->signalled, 0);
+                return;
+        }
+        pld_add_relaxed(&nsignals, 1);
+}
+
+static unsigned serve_round(bool with_signal)
+{
+        unsigned nwaiting = 0;
+        pld_list_each(item, &threads) {
+                struct pld_thread *thread = thread_at(item);
+                if (!pld_load_acquire(&thread->asked) || serve_for_try(thread))
+                        continue;
+                nwaiting++;
+                if (with_signal)
+                        signal_try(thread);
+        }
+        return nwaiting;
+}
+
+static void await_answers(void)
+{
+        uint64_t next_signal_ns = pld_now_ns() + FIRST_SIGNAL_NS;
+        for (unsigned round = 0;; round++) {
+                uint32_t seen = pld_load_acquire(&answers);
+                bool late = pld_now_ns() >= next_signal_ns;
+                if (!serve_round(late))
+                        return;
+                if (late)
+                        next_signal_ns = pld_now_ns() + NEXT_SIGNAL_NS;
+                if (round < SPIN_YIELDS) {
+                        sched_yield();
+                        continue;
+                }
+                pld_store_seq_cst(&asker_sleeps, 1);
+                pld_futex_wait(&answers, seen, late ? NEXT_SIGNAL_NS : FIRST_SIGNAL_NS);
+                pld_store_seq_cst(&asker_sleeps, 0);
+        }
+}
+
+void pld_threads_handshake_locked(pld_step step)
+{
+        PLD_ASSERT(pld_lock_is_held(&lock));
+        pld_list_each(item, &threads)
+                ask(thread_at(item), step);
+        await_answers();
+}
+
+void pld_threads_stop_locked(pld_step step)
+{
+        stop_step = step;
+        pld_add_release(&stopping, 1);
+        pld_threads_handshake_locked(stop_here);
+}
+
+void pld_threads_resume_locked(void)
+{
+        pld_list_each(item, &threads) {
+                struct pld_thread *thread = thread_at(item);
+                if (thread->blocking_depth > 0) {
+                        pld_store_release(&thread->state, PLD_THREAD_BLOCKED);
+                        pld_futex_wake(&thread->state, 1);
+                }
+        }
+        pld_add_release(&stopping, 1);
+        pld_futex_wake(&stopping, INT_MAX);
+}
+
+void pld_threads_each_locked(pld_step visit)
+{
+        pld_list_each(item, &threads)
+                visit(thread_at(item));
+}
+
+unsigned pld_threads_count_locked(void)
+{
+        unsigned n = 0;
+        pld_list_each(item, &threads)
+                n++;
+        return n;
+}
+
+uint64_t pld_thread_wakeups(void)
+{
+        return pld_load_relaxed(&nsignals);
+}
+
+/* ---- Blocking ------------------------------------------------------------------------ */
+
+void pld_thread_block_saved(struct pld_thread *thread)
+{
+        if (thread->blocking_depth++ > 0)
+                return;
+        pld_store_seq_cst(&thread->state, PLD_THREAD_BLOCKED);
+        /* T3: a signal that is on its way arrives before the thread waits for
+         * anything else; one that is masked never does. */
+        for (unsigned i = 0; pld_load_seq_cst(&thread->signalled) && i < 1000; i++)
+                sched_yield();
+        if (pld_load_seq_cst(&asker_sleeps))
+                pld_futex_wake(&answers, 1); /* the asker may serve for us now */
+}
+
+void pld_thread_unblock(struct pld_thread *thread)
+{
+        PLD_ASSERT(thread->blocking_depth > 0);
+        if (thread->blocking_depth > 1) {
+                thread->blocking_depth--;
+                return;
+        }
+        for (;;) {
+                uint32_t blocked = PLD_THREAD_BLOCKED;
+                if (pld_cas_acq_rel(&thread->state, &blocked, PLD_THREAD_RUNNING))
+                        break;
+                pld_futex_wait(&thread->state, PLD_THREAD_HELD, 0);
+        }
+        thread->blocking_depth = 0;
+}
+
+PLD_NOINLINE void polder_blocking_begin(void)
+{
+        struct pld_thread *self = pld_thread_self();
+        if (!self)
+                return;
+        polder_enter_();
+        pld_registers_save(&self->registers);
+        self->sp = pld_stack_pointer();
+        pld_frame_save(&self->registers, self->sp, self->stack_base); /* we return */
+        pld_thread_block_saved(self);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        self->tls->inside = 0;
+}
+
+void polder_blocking_end(void)
+{
+        struct pld_thread *self = pld_thread_self();
+        if (!self || self->blocking_depth == 0)
+                return;
+        polder_enter_();
+        pld_thread_unblock(self);
+        polder_leave_();
+}
+
+PLD_NOINLINE void *polder_blocking_call(void *(*fn)(void *), void *arg)
+{
+        polder_blocking_begin();
+        void *result = fn(arg);
+        polder_blocking_end();
+        return result;
+}
+
+void pld_thread_stack_each(struct pld_thread *thread, pld_stack_visit visit, void *arg)
+{
+        uintptr_t registers = (uintptr_t)&thread->registers;
+        visit(registers, registers + sizeof thread->registers, arg);
+        visit(thread->sp, thread->stack_base, arg);
+        uintptr_t newest = (uintptr_t)&thread->tls->self[PLD_SELF_NEWEST];
+        visit(newest, newest + sizeof(uintptr_t), arg);
+}
+
+/* ---- Coming and going ------------------------------------------------------------------- */
+
+static void find_stack(struct pld_thread *thread)
+{
+        pthread_attr_t attributes;
+        void *low = NULL;
+        size_t nbytes = 0;
+        if (!pthread_getattr_np(pthread_self(), &attributes)) {
+                pthread_attr_getstack(&attributes, &low, &nbytes);
+                pthread_attr_destroy(&attributes);
+        }
+        thread->stack_low = (uintptr_t)low;
+        thread->stack_base = (uintptr_t)low + nbytes;
+        PLD_CHECK(nbytes > 0);
+}
+
+static struct pld_thread *shell_new(void)
+{
+        pld_lock(&lock);
+        struct pld_list *item = pld_list_pop(&spare);
+        pld_unlock(&lock);
+        struct pld_thread *thread = item ? thread_at(item) : pld_meta_alloc(sizeof *thread);
+        if (thread)
+                memset(thread, 0, sizeof *thread);
+        return thread;
+}
+
+static void shell_free(struct pld_thread *thread)
+{
+        pld_lock(&lock);
+        pld_list_push(&spare, &thread->link);
+        pld_unlock(&lock);
+}
+
+struct pld_thread *pld_thread_attach(void)
+{
+        struct pld_thread *thread = pld_thread_self();
+        if (thread)
+                return thread;
+        if (pld_start())
+                return NULL;
+        thread = shell_new();
+        if (!thread)
+                return NULL;
+        if (pthread_setspecific(exit_key, (void *)1)) {
+                shell_free(thread);
+                return NULL;
+        }
+        find_stack(thread);
+        thread->tls = &polder_thread_;
+        thread->handle = pthread_self();
+        thread->cache = pld_cache_get(); /* NULL: over the limit; it allocates directly */
+        unsigned here = pld_machine_here();
+        pld_marker_init(&thread->marker, here < pld_machine.nnodes ? here : 0, false);
+
+        unsigned char inside = polder_thread_.inside;
+        polder_enter_();
+        pld_lock(&lock);
+        polder_thread_.shading = birth_shading | pld_rules_shading;
+        polder_thread_.self[PLD_SELF_THREAD] = thread;
+        thread->black = birth_black;
+        pld_list_append(&threads, &thread->link);
+        pld_unlock(&lock);
+        polder_thread_.inside = inside;
+        return thread;
+}
+
+int polder_thread_attach(void)
+{
+        return pld_thread_attach() ? 0 : -ENOMEM;
+}
+
+PLD_NOINLINE void polder_thread_detach(void)
+{
+        struct pld_thread *self = pld_thread_self();
+        if (!self)
+                return;
+        polder_enter_();
+        pld_thread_block(self); /* T4 */
+        pld_lock(&lock);
+        self->blocking_depth = 1;
+        pld_thread_unblock(self);
+        pld_marker_flush(&self->marker);
+        if (pld_rules_shading)
+                pld_rules_settle_newest(self);
+        if (self->cache)
+                pld_bump_empty(&self->cache->bump);
+        pld_list_remove(&self->link);
+        pld_unlock(&lock);
+
+        polder_thread_.self[PLD_SELF_THREAD] = NULL;
+        polder_thread_.self[PLD_SELF_NEWEST] = NULL;
+        polder_thread_.asked = 0;
+        polder_thread_.shading = PLD_SHADE_ATTACH;
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        polder_thread_.inside = 0;
+        pld_pacer_flush(self);
+        shell_free(self);
+}
+
+/* Comes round again once, so that other destructors may still use Polder. */
+static void on_exit_key(void *round)
+{
+        if ((uintptr_t)round < DESTRUCTOR_ROUNDS)
+                pthread_setspecific(exit_key, (void *)((uintptr_t)round + 1));
+        else
+                polder_thread_detach();
+}
+
+int pld_thread_start(void)
+{
+        struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART };
+        sigemptyset(&action.sa_mask);
+        int error = pthread_key_create(&exit_key, on_exit_key);
+        if (error)
+                return -error;
+        if (sigaction(STOP_SIGNAL, &action, &former_action))
+                return -errno;
+        return 0;
+}
+
+/* ---- Creating threads ---------------------------------------------------------------------- */
+
+struct parcel {
+        void *(*start)(void *);
+        void *arg;
+        bool pinned;
+};
+
+static void *run_parcel(void *arg)
+{
+        struct parcel *parcel = arg;
+        void *(*start)(void *) = parcel->start;
+        void *volatile mine = parcel->arg; /* on this stack before it is unpinned */
+        pld_thread_attach();
+        if (parcel->pinned)
+                polder_unpin(mine);
+        polder_free(parcel);
+        return start(mine);
+}
+
+int polder_thread_create(uintptr_t *thread, void *(*start)(void *), void *arg)
+{
+        int error = pld_start();
+        if (error)
+                return error;
+        struct parcel *parcel = polder_malloc(sizeof *parcel);
+        if (!parcel)
+                return -ENOMEM;
+        *parcel = (struct parcel){ .start = start, .arg = arg };
+        parcel->pinned = polder_size_of(arg) > 0 && polder_pin(arg) == 0;
+        pthread_t handle;
+        error = -pthread_create(&handle, NULL, run_parcel, parcel);
+        if (error) {
+                if (parcel->pinned)
+                        polder_unpin(arg);
+                polder_free(parcel);
+                return error;
+        }
+        *thread = (uintptr_t)handle;
+        return 0;
+}
+
+/* ---- fork() ------------------------------------------------------------------------------------- */
+
+void pld_thread_fork_prepare(void)
+{
+        pld_lock_seize(&lock);
+}
+
+void pld_thread_fork_parent(void)
+{
+        pld_lock_cede(&lock);
+}
+
+/* Only the forking thread is there. */
+void pld_thread_fork_child(void)
+{
+        struct pld_thread *self = pld_thread_self();
+        struct pld_list others = PLD_LIST_INIT(others);
+        pld_list_splice(&others, &threads);
+        for (struct pld_list *item; (item = pld_list_pop(&others));) {
+                struct pld_thread *thread = thread_at(item);
+                if (thread == self)
+                        pld_list_push(&threads, item);
+                else
+                        pld_list_push(&spare, item);
+        }
+        pld_lock_cede(&lock);
+}

@@ -1,0 +1,114 @@
+/* thread.h: attached threads, and how a collection gets at them. */
+#ifndef PLD_COLLECTOR_THREAD_H
+#define PLD_COLLECTOR_THREAD_H
+
+#include "arena/cache.h"
+#include "base/registers.h"
+#include "collector/mark.h"
+
+#include <polder/collected.h>
+#include <polder/thread.h>
+
+#include <pthread.h>
+
+/* Bits of polder_thread_.shading. */
+enum {
+        PLD_SHADE_OLD = 1,      /* what a store overwrites */
+        PLD_SHADE_NEW = 2,      /* what it stores */
+        PLD_SHADE_ATTACH = 4,   /* the thread is not attached */
+        PLD_SHADE_RECORD = 8    /* debug: slots are recorded, to find plain stores */
+};
+
+/* Places in polder_thread_.self. */
+enum {
+        PLD_SELF_THREAD, /* struct pld_thread; NULL: not attached */
+        PLD_SELF_NEWEST  /* its newest object */
+};
+
+enum pld_thread_state {
+        PLD_THREAD_RUNNING, /* serves its own steps */
+        PLD_THREAD_BLOCKED, /* in a blocking section: others serve for it */
+        PLD_THREAD_HELD     /* someone serves for it, or it is stopped */
+};
+
+struct pld_thread;
+typedef void (*pld_step)(struct pld_thread *thread);
+
+struct pld_thread {
+        struct polder_thread_ *tls;       /* const while attached */
+        struct pld_cache *cache;          /* const while attached */
+        struct pld_list link;             /* threads lock */
+        pthread_t handle;                 /* const while attached */
+        uintptr_t stack_base;             /* const while attached: the high end */
+        uintptr_t stack_low;              /* const while attached */
+        _Atomic uint32_t state;           /* enum pld_thread_state */
+        _Atomic(pld_step) asked;          /* set by the asker, cleared by who served */
+        _Atomic uint32_t signalled;       /* a signal is on its way */
+        uint32_t blocking_depth;          /* owner */
+        uintptr_t sp;                     /* owner, before it is BLOCKED or HELD */
+        struct pld_registers registers;   /* the same */
+        struct pld_marker marker;         /* owner, or who serves for it */
+        bool black;                       /* the same: its objects are born marked */
+        bool had_work;                    /* the same: answer to a flush */
+        uint64_t allocated;               /* owner: bytes, not yet told to the pacer */
+        double assist_debt;               /* owner: bytes of scan work owed */
+};
+
+/* The calling thread's; NULL while it is not attached. */
+static inline struct pld_thread *pld_thread_self(void)
+{
+        return polder_thread_.self[PLD_SELF_THREAD];
+}
+
+int pld_thread_start(void);
+/* Attaches the caller; NULL: no memory. */
+struct pld_thread *pld_thread_attach(void);
+
+/* What a thread becomes that attaches from now on; threads lock. */
+void pld_threads_set_birth(unsigned char shading, bool black);
+void pld_threads_lock(void);
+void pld_threads_unlock(void);
+/* Every attached thread does the step once, by itself, or it is done for it.
+ * Threads lock held; the caller is no mutator, or is in a blocking section. */
+void pld_threads_handshake_locked(pld_step step);
+/* Holds every thread, each after having done the step; until resumed. */
+void pld_threads_stop_locked(pld_step step);
+void pld_threads_resume_locked(void);
+void pld_threads_each_locked(pld_step visit);
+unsigned pld_threads_count_locked(void);
+
+/* Inside a step or while the thread is held: every word of its stack and
+ * registers that may be a pointer. */
+typedef void (*pld_stack_visit)(uintptr_t from, uintptr_t to, void *arg);
+void pld_thread_stack_each(struct pld_thread *thread, pld_stack_visit visit, void *arg);
+
+/* Around waiting inside Polder: like a blocking section. The registers are
+ * those of the function it stands in. thread NULL: nothing happens. */
+#define pld_thread_block(thread)                                                               \
+        do {                                                                                   \
+                struct pld_thread *blocked_ = (thread);                                        \
+                if (blocked_) {                                                                \
+                        pld_registers_save(&blocked_->registers);                              \
+                        blocked_->sp = pld_stack_pointer();                                    \
+                        pld_thread_block_saved(blocked_);                                      \
+                }                                                                              \
+        } while (0)
+void pld_thread_block_saved(struct pld_thread *thread);
+void pld_thread_unblock(struct pld_thread *thread);
+
+uint64_t pld_thread_wakeups(void); /* signals sent, ever */
+void pld_thread_fork_prepare(void);
+void pld_thread_fork_parent(void);
+void pld_thread_fork_child(void);
+
+static inline void pld_enter(void)
+{
+        polder_enter_();
+}
+
+static inline void pld_leave(void)
+{
+        polder_leave_();
+}
+
+#endif

@@ -1,0 +1,33 @@
+#include "collector/trace.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "collector/worker.h"
+
+static double ms(uint64_t from_ns, uint64_t to_ns)
+{
+        return to_ns > from_ns ? (double)(to_ns - from_ns) / 1e6 : 0;
+}
+
+static double mib(size_t nbytes)
+{
+        return nbytes == SIZE_MAX ? -1 : (double)nbytes / (double)PLD_MIB;
+}
+
+void pld_trace_print(const struct pld_trace *trace)
+{
+        static uint64_t first_ns;
+        if (!first_ns)
+                first_ns = trace->begin_ns;
+        pld_say("gc %u @%.3fs %s: handshakes %.3f ms, mark %.3f ms, stop %.3f ms, sweep %.3f ms; "
+                "heap %.1f->%.1f MiB, goal %.1f MiB; mark cpu %.3f ms, %u workers, %llu assists, "
+                "%llu sent",
+                trace->number, (double)(trace->begin_ns - first_ns) / (double)PLD_NS_PER_S,
+                trace->stopped ? "stopped" : "concurrent", ms(trace->begin_ns, trace->mark_ns),
+                ms(trace->mark_ns, trace->stop_ns), ms(0, trace->stopped_ns),
+                ms(trace->sweep_ns, trace->end_ns), mib(trace->heap_before.heap),
+                mib(trace->heap_after.live), mib(trace->heap_before.goal),
+                (double)trace->heap_after.cycle_mark_cpu_ns / 1e6, pld_workers_count(),
+                (unsigned long long)(trace->heap_after.assists - trace->heap_before.assists),
+                (unsigned long long)pld_workers_sent());
+}

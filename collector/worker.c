@@ -1,0 +1,157 @@
+#include "collector/worker.h"
+
+#include "base/clock.h"
+#include "base/check.h"
+#include "base/futex.h"
+#include "collector/cycle.h"
+#include "collector/pacer.h"
+#include "collector/roots.h"
+#include "collector/settings.h"
+#include "numa/node_thread.h"
+
+#include <stdio.h>
+#include <time.h>
+
+enum {
+        QUANTUM_BYTES = 64 << 10,
+        SHARE_PERIOD_NS = 1000000,
+        IDLE_NS = 1000000,
+        MAX_WORKERS = 256
+};
+
+struct worker {
+        struct pld_marker marker;
+        double share; /* of one CPU that it may use while mutators run */
+};
+
+static struct worker workers[MAX_WORKERS];
+static unsigned nworkers; /* the cycle's */
+static bool tried;        /* the cycle's */
+static _Atomic uint32_t generation;
+static _Atomic uint64_t nsent;
+
+/* Reports what the marker did since the last time. */
+static void report(struct pld_marker *marker, uint64_t cpu_ns)
+{
+        pld_pacer_add_work(marker->scanned_bytes, marker->marked_bytes, cpu_ns);
+        pld_add_relaxed(&nsent, marker->sent);
+        marker->scanned_bytes = marker->marked_bytes = marker->sent = 0;
+}
+
+/* One bite; false when nothing could be taken. The marker holds a credit (mark.c, M2). */
+static bool mark_quantum(struct pld_marker *marker)
+{
+        if (pld_mark_some(marker, QUANTUM_BYTES))
+                return true;
+        if (pld_roots_scan_some(marker))
+                return true;
+        return !pld_marker_is_empty(marker);
+}
+
+void pld_mark_dry(struct pld_marker *marker)
+{
+        uint64_t start_ns = pld_thread_cpu_ns();
+        do {
+                while (mark_quantum(marker))
+                        ;
+        } while (pld_marker_flush(marker));
+        report(marker, pld_thread_cpu_ns() - start_ns);
+}
+
+static void nap(uint64_t ns)
+{
+        struct timespec time = pld_timespec(ns);
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
+}
+
+/* A worker that may use a part of a CPU only sleeps the rest of the time. */
+static void mark_shared(struct worker *worker)
+{
+        uint64_t since_ns = pld_thread_cpu_ns();
+        while (pld_cycle_has_work()) {
+                bool more = mark_quantum(&worker->marker);
+                uint64_t used_ns = pld_thread_cpu_ns() - since_ns;
+                if (!more) {
+                        pld_marker_flush(&worker->marker);
+                        report(&worker->marker, used_ns);
+                        since_ns += used_ns;
+                        pld_grey_wait(IDLE_NS);
+                } else if (used_ns > SHARE_PERIOD_NS) {
+                        report(&worker->marker, used_ns);
+                        since_ns += used_ns;
+                        if (worker->share < 1 && pld_cycle_is_marking())
+                                nap((uint64_t)((double)used_ns * (1 / worker->share - 1)));
+                }
+        }
+        pld_marker_flush(&worker->marker);
+}
+
+static void *run_worker(void *arg)
+{
+        struct worker *worker = arg;
+        for (;;) {
+                uint32_t seen = pld_load_acquire(&generation);
+                mark_shared(worker);
+                pld_futex_wait(&generation, seen, 0);
+        }
+        return NULL;
+}
+
+static bool start_one(unsigned node, double share)
+{
+        if (nworkers == MAX_WORKERS)
+                return false;
+        struct worker *worker = &workers[nworkers];
+        pthread_t thread;
+        char name[16];
+        snprintf(name, sizeof name, "polder-mark-%u", node % 1000);
+        pld_marker_init(&worker->marker, node, pld_machine.nnodes > 1);
+        worker->share = share;
+        if (pld_node_thread_start(&thread, node, name, run_worker, worker))
+                return false;
+        nworkers++;
+        return true;
+}
+
+/* Per node: the setting's number, or a quarter of the CPUs, a part of one at least. */
+void pld_workers_start(void)
+{
+        if (tried)
+                return;
+        tried = true;
+        for (unsigned node = 0; node < pld_machine.nnodes; node++) {
+                unsigned ncpus = pld_machine.node[node].ncpus;
+                if (ncpus == 0 && pld_machine.ncpus > 0)
+                        continue; /* marked by the workers of other nodes */
+                int wanted = pld_settings.workers_per_node;
+                double quarter = ncpus / 4.0;
+                int n = wanted > 0 ? wanted : quarter < 1 ? 1 : (int)quarter;
+                double share = wanted > 0 || quarter >= 1 ? 1 : quarter;
+                for (int i = 0; i < n; i++)
+                        if (!start_one(node, share))
+                                return;
+        }
+}
+
+void pld_workers_wake(void)
+{
+        pld_add_release(&generation, 1);
+        pld_futex_wake(&generation, INT_MAX);
+        pld_grey_wake();
+}
+
+unsigned pld_workers_count(void)
+{
+        return nworkers;
+}
+
+uint64_t pld_workers_sent(void)
+{
+        return pld_load_relaxed(&nsent);
+}
+
+void pld_workers_fork_child(void)
+{
+        nworkers = 0;
+        tried = false;
+}

@@ -1,0 +1,34 @@
+# The example server, over Polder and over the baseline; all but memory_* is shared.
+KVD_SOURCES = \
+	examples/kvd/admin.c examples/kvd/admin.h \
+	examples/kvd/command.c examples/kvd/command.h \
+	examples/kvd/hashes.c examples/kvd/hashes.h \
+	examples/kvd/keys.c examples/kvd/keys.h \
+	examples/kvd/lists.c examples/kvd/lists.h \
+	examples/kvd/main.c \
+	examples/kvd/map.c examples/kvd/map.h \
+	examples/kvd/memory.h \
+	examples/kvd/resp.c examples/kvd/resp.h \
+	examples/kvd/server.c examples/kvd/server.h \
+	examples/kvd/settings.h \
+	examples/kvd/store.c examples/kvd/store.h \
+	examples/kvd/strings.c examples/kvd/strings.h \
+	examples/kvd/tally.c examples/kvd/tally.h \
+	examples/kvd/value.c examples/kvd/value.h
+
+if HAVE_UV
+noinst_PROGRAMS += examples/kvd/kvd
+endif
+examples_kvd_kvd_SOURCES = $(KVD_SOURCES) \
+	examples/kvd/memory_polder.c examples/kvd/memory_polder.h
+examples_kvd_kvd_CPPFLAGS = $(AM_CPPFLAGS) -DKVD_POLDER $(UV_CFLAGS)
+examples_kvd_kvd_LDADD = libpolder.la $(UV_LIBS)
+
+if HAVE_BASELINE
+noinst_PROGRAMS += examples/kvd/kvd-malloc
+endif
+examples_kvd_kvd_malloc_SOURCES = $(KVD_SOURCES) \
+	examples/kvd/memory_rcu.c examples/kvd/memory_rcu.h
+examples_kvd_kvd_malloc_CPPFLAGS = $(AM_CPPFLAGS) -DKVD_RCU $(UV_CFLAGS) \
+	$(JEMALLOC_CFLAGS) $(URCU_CFLAGS)
+examples_kvd_kvd_malloc_LDADD = $(UV_LIBS) $(JEMALLOC_LIBS) $(URCU_LIBS)

@@ -1,0 +1,9 @@
+polderincludedir = $(includedir)/polder
+polderinclude_HEADERS = \
+	include/polder/arena.h \
+	include/polder/collected.h \
+	include/polder/polder.h \
+	include/polder/region.h \
+	include/polder/start.h \
+	include/polder/stats.h \
+	include/polder/thread.h

@@ -1,0 +1,193 @@
+#include "tests/arena/arena_test.h"
+
+#include <string.h>
+
+static struct pld_central *make(size_t nbytes)
+{
+        arena_test_start(1);
+        struct pld_central *central = pld_central_new(0, pld_class_of(nbytes), NULL);
+        cr_assert_not_null(central);
+        return central;
+}
+
+static struct pld_bump bump;
+
+static char *alloc(struct pld_central *central, bool black)
+{
+        size_t reserved;
+        void *object = pld_bump_try(&bump, central);
+        return object ? object : pld_bump_refill(&bump, central, black, &reserved);
+}
+
+static bool is_object(const char *at)
+{
+        struct pld_span *span = pld_span_of((uintptr_t)at);
+        return pld_span_has_object(span, pld_span_index(span, (uintptr_t)at));
+}
+
+static bool is_marked(const char *at)
+{
+        struct pld_span *span = pld_span_of((uintptr_t)at);
+        return pld_span_is_marked(span, pld_span_index(span, (uintptr_t)at));
+}
+
+Test(bump, objects_follow_each_other)
+{
+        struct pld_central *central = make(64);
+        char *a = alloc(central, false), *b = alloc(central, false);
+        cr_expect_eq(b, a + 64);
+        cr_expect(is_object(a));
+        cr_expect(is_object(b));
+        cr_expect_not(is_object(b + 64), "it is reserved, not born");
+        cr_expect(pld_bump_reserves(&bump, (uintptr_t)b + 64));
+}
+
+Test(bump, a_whole_span_is_used_before_another_is_taken)
+{
+        struct pld_central *central = make(512);
+        char *first = alloc(central, false);
+        struct pld_span *span = pld_span_of((uintptr_t)first);
+        for (size_t i = 1; i < span->count; i++)
+                cr_assert_eq(alloc(central, false), first + 512 * i);
+        cr_expect_neq(pld_span_of((uintptr_t)alloc(central, false)), span);
+        cr_expect_eq(pld_spans_live(), 2);
+}
+
+Test(bump, an_object_larger_than_a_run_gets_a_run_of_its_own)
+{
+        struct pld_central *central = make(20000);
+        char *a = alloc(central, false);
+        cr_expect(is_object(a));
+        cr_expect_neq(alloc(central, false), a);
+}
+
+Test(bump, free_cells_between_live_ones_are_found_and_zeroed)
+{
+        struct pld_central *central = make(64);
+        char *first = alloc(central, false);
+        struct pld_span *span = pld_span_of((uintptr_t)first);
+        memset(first, 1, 64);
+        for (size_t i = 1; i < span->count; i++)
+                memset(alloc(central, false), 1, 64);
+        for (size_t i = 0; i < span->count; i++)
+                if (i != 7 && i != 8 && i != 300)
+                        pld_span_mark(span, i);
+        pld_bump_close(&bump);
+        pld_sweep_flip();
+        static const size_t holes[] = { 7, 8, 300 };
+        for (unsigned i = 0; i < 3; i++) {
+                char *object = alloc(central, false);
+                cr_assert_eq(object, first + 64 * holes[i]);
+                for (unsigned k = 0; k < 64; k++)
+                        cr_assert_eq(object[k], 0);
+        }
+        cr_expect_neq(pld_span_of((uintptr_t)alloc(central, false)), span);
+}
+
+Test(bump, a_black_run_is_born_marked)
+{
+        struct pld_central *central = make(64);
+        char *white = alloc(central, false);
+        cr_expect_not(is_marked(white));
+        pld_bump_blacken(&bump);
+        cr_expect_not(is_marked(white), "it was born before");
+        cr_expect(is_marked(alloc(central, true)));
+        for (unsigned i = 0; i < 500; i++)
+                cr_assert(is_marked(alloc(central, true)));
+}
+
+Test(bump, closing_frees_what_is_left_of_a_run)
+{
+        struct pld_central *central = make(64);
+        char *a = alloc(central, false);
+        pld_bump_blacken(&bump);
+        struct pld_span *span = pld_span_of((uintptr_t)a);
+        pld_bump_close(&bump);
+        cr_expect_eq(pld_load_relaxed(&pld_span_allocated(span)[0]), 1);
+        cr_expect_eq(pld_load_relaxed(&pld_span_marked(span)[0]), 0);
+        cr_expect_not(pld_bump_reserves(&bump, (uintptr_t)a + 64));
+        cr_expect_eq(alloc(central, false), a + 64);
+}
+
+Test(bump, given_back_runs_become_objects_that_the_next_sweep_frees)
+{
+        struct pld_central *central = make(64);
+        char *a = alloc(central, false);
+        struct pld_span *span = pld_span_of((uintptr_t)a);
+        pld_bump_empty(&bump);
+        cr_expect(is_object(a + 64));
+        cr_expect_null(pld_bump_try(&bump, central));
+        pld_span_mark(span, 0);
+        pld_sweep_flip();
+        pld_sweep_finish();
+        cr_expect(is_object(a));
+        cr_expect_not(is_object(a + 64));
+}
+
+Test(bump, a_slot_is_lost_to_another_layout_and_nothing_with_it)
+{
+        enum { N = 2 * PLD_BUMP_SLOTS };
+        static struct pld_central *centrals[N];
+        static char *objects[N];
+        centrals[0] = make(64);
+        for (unsigned i = 1; i < N; i++)
+                centrals[i] = pld_central_new(0, pld_class_of(64), NULL);
+        for (unsigned round = 0; round < 3; round++) {
+                for (unsigned i = 0; i < N; i++) {
+                        objects[i] = alloc(centrals[i], false);
+                        cr_assert(is_object(objects[i]));
+                        cr_assert_eq(pld_span_of((uintptr_t)objects[i])->collected.central,
+                                     centrals[i]);
+                }
+        }
+        cr_expect_eq(pld_spans_live(), N);
+        pld_bump_empty(&bump);
+        pld_sweep_flip();
+        pld_sweep_finish();
+        cr_expect_eq(pld_spans_live(), 0);
+}
+
+Test(bump, a_thread_without_a_cache_gets_single_objects)
+{
+        struct pld_central *central = make(64);
+        char *a = pld_bump_direct(central, false), *b = pld_bump_direct(central, true);
+        cr_expect(is_object(a));
+        cr_expect(is_object(b));
+        cr_expect_neq(a, b);
+        cr_expect_not(is_marked(a));
+        cr_expect(is_marked(b));
+        cr_expect_eq(pld_spans_live(), 1);
+}
+
+/* B2: a reader that asks about live objects while runs open and close behind them. */
+static _Atomic(char *) published;
+static _Atomic bool stop;
+
+static void *ask(void *unused)
+{
+        uintptr_t wrong = 0;
+        (void)unused;
+        while (!pld_load_relaxed(&stop)) {
+                char *at = pld_load_acquire(&published);
+                if (at && !is_object(at))
+                        wrong++;
+        }
+        return (void *)wrong;
+}
+
+Test(bump, a_live_object_is_one_at_any_moment)
+{
+        struct pld_central *central = make(512);
+        pthread_t thread;
+        void *wrong;
+        cr_assert_eq(pthread_create(&thread, NULL, ask, NULL), 0);
+        for (unsigned i = 0; i < 300000; i++) {
+                char *at = alloc(central, false);
+                cr_assert_not_null(at);
+                if (i % 3 == 0)
+                        pld_store_release(&published, at);
+        }
+        pld_store_relaxed(&stop, true);
+        pthread_join(thread, &wrong);
+        cr_expect_null(wrong);
+}

@@ -1,0 +1,136 @@
+#include "tests/arena/arena_test.h"
+
+static struct pld_span *make(enum pld_kind kind, size_t nbytes)
+{
+        struct pld_span_wish wish = { .kind = kind, .class = pld_class_of(nbytes) };
+        struct pld_span *span = pld_span_new(&wish);
+        cr_assert_not_null(span);
+        return span;
+}
+
+Test(span, every_address_of_a_published_span_leads_to_it)
+{
+        arena_test_start(1);
+        struct pld_span *span = make(PLD_KIND_COLLECTED, 100);
+        uintptr_t end = span->start + (span->npages << PLD_PAGE_SHIFT);
+        cr_expect_null(pld_span_of(span->start));
+        pld_span_publish(span);
+        cr_expect_eq(pld_span_of(span->start), span);
+        cr_expect_eq(pld_span_of(end - 1), span);
+        cr_expect_null(pld_span_of(span->start - 1));
+        cr_expect_null(pld_span_of(end));
+        cr_expect_eq(pld_place_kind(pld_place_of(span->start + 77)), PLD_KIND_COLLECTED);
+        pld_span_release(span);
+        cr_expect_null(pld_span_of(end - 1));
+        cr_expect_eq(pld_spans_live(), 0);
+}
+
+Test(span, words_outside_the_range_lead_nowhere)
+{
+        arena_test_start(1);
+        cr_expect_null(pld_span_of(0));
+        cr_expect_null(pld_span_of(UINTPTR_MAX));
+        cr_expect_null(pld_span_of(pld_range.base - 1));
+        cr_expect_null(pld_span_of(pld_range.base + pld_range.nbytes));
+}
+
+Test(span, an_index_is_that_of_the_object_an_address_is_inside)
+{
+        arena_test_start(1);
+        struct pld_span *span = make(PLD_KIND_MANUAL, 144);
+        for (size_t i = 0; i < span->count; i++) {
+                uintptr_t at = pld_span_object(span, i);
+                cr_assert_eq(pld_span_index(span, at), i);
+                cr_assert_eq(pld_span_index(span, at + 143), i);
+        }
+}
+
+Test(span, a_released_descriptor_is_used_again_with_clear_bitmaps)
+{
+        arena_test_start(1);
+        struct pld_span *span = make(PLD_KIND_COLLECTED, 64);
+        for (size_t i = 0; i < 2u * span->nwords; i++)
+                pld_store_relaxed(&span->bits[i], ~UINT64_C(0));
+        pld_span_release(span);
+        struct pld_span *again = make(PLD_KIND_COLLECTED, 64);
+        cr_expect_eq(again, span);
+        for (size_t i = 0; i < 2u * again->nwords; i++)
+                cr_expect_eq(pld_load_relaxed(&again->bits[i]), 0);
+}
+
+Test(span, bitmaps_of_collected_spans_have_room_for_every_object)
+{
+        arena_test_start(1);
+        for (unsigned class = 0; class < PLD_NCLASSES; class++) {
+                struct pld_span *span = make(PLD_KIND_COLLECTED, pld_classes[class].nbytes);
+                cr_assert(span->nwords * 64u >= span->count);
+                struct pld_span *next = make(PLD_KIND_MANUAL, 64);
+                cr_assert_eq(next->nwords, 0);
+        }
+}
+
+Test(span, only_the_first_mark_says_true)
+{
+        arena_test_start(1);
+        struct pld_span *span = make(PLD_KIND_COLLECTED, 32);
+        cr_expect(pld_span_mark(span, 70));
+        cr_expect_not(pld_span_mark(span, 70));
+        cr_expect(pld_span_is_marked(span, 70));
+        cr_expect_not(pld_span_is_marked(span, 71));
+        cr_expect_not(pld_span_is_marked(span, 6));
+}
+
+Test(span, a_reserved_cell_is_no_object_until_the_run_has_passed_it)
+{
+        arena_test_start(1);
+        struct pld_span *span = make(PLD_KIND_COLLECTED, 64);
+        pld_store_relaxed(&pld_span_allocated(span)[0], 0xff);
+        cr_expect(pld_span_has_object(span, 5));
+        cr_expect_not(pld_span_has_object(span, 8), "it is not allocated");
+        cr_expect_not(pld_span_has_object(span, span->count), "it is no cell");
+        pld_store_relaxed(&span->collected.run_next, pld_span_object(span, 4));
+        pld_store_relaxed(&span->collected.run_end, pld_span_object(span, 6));
+        cr_expect(pld_span_has_object(span, 3));
+        cr_expect_not(pld_span_has_object(span, 4));
+        cr_expect_not(pld_span_has_object(span, 5));
+        cr_expect(pld_span_has_object(span, 6));
+}
+
+Test(span, the_limit_on_spans_refuses_and_recovers)
+{
+        struct pld_arena_settings settings = arena_test_settings();
+        settings.max_spans = 2;
+        arena_test_machine(1);
+        cr_assert_eq(pld_arena_start(&settings), 0);
+        struct pld_span *a = make(PLD_KIND_COLLECTED, 64);
+        make(PLD_KIND_COLLECTED, 64);
+        struct pld_span_wish wish = { .kind = PLD_KIND_COLLECTED };
+        cr_expect_null(pld_span_new(&wish));
+        pld_span_release(a);
+        cr_expect_not_null(pld_span_new(&wish));
+}
+
+Test(span, without_pages_nothing_is_kept)
+{
+        arena_test_start(1);
+        struct pld_span_wish wish = { .kind = PLD_KIND_COLLECTED,
+                                      .class = PLD_CLASS_LARGE,
+                                      .nbytes = PTRDIFF_MAX };
+        cr_expect_null(pld_span_new(&wish));
+        cr_expect_eq(pld_spans_live(), 0);
+}
+
+Test(span, a_full_node_sends_a_span_to_the_nearest_other_unless_strict)
+{
+        arena_test_machine(3);
+        pld_fake_set_distance(arena_test_id(1), arena_test_id(2), 12);
+        struct pld_arena_settings settings = arena_test_settings();
+        cr_assert_eq(pld_arena_start(&settings), 0);
+        pld_fake_set_free(arena_test_id(1), 0);
+        struct pld_span_wish wish = { .kind = PLD_KIND_MANUAL, .class = 5, .slice = 1 };
+        struct pld_span *span = pld_span_new(&wish);
+        cr_assert_not_null(span);
+        cr_expect_eq(span->slice, 2);
+        wish.strict = true;
+        cr_expect_null(pld_span_new(&wish));
+}

@@ -1,0 +1,277 @@
+/* collector.c: what the collector can do, in the order of the cycle: finish the sweep, arm, scan,
+ * mark, terminate, flip. What is enabled tells the phase; there is no other record of it.
+ *
+ * P1, P2 and P3 are protocol.c's. The mutants' switches stand where the rule stands that they
+ * break. */
+#include "tests/model/steps.h"
+
+static bool all_outside(const struct rules *r, const struct state *s)
+{
+        for (int t = 0; t < r->bounds.threads; t++)
+                if (s->thread[t].op != OP_NONE)
+                        return false;
+        return true;
+}
+
+static bool any_grey(const struct rules *r, const struct state *s)
+{
+        for (int c = 1; c <= r->bounds.cells; c++)
+                if (s->cell[c].colour >= GREY && s->cell[c].colour < BUFFERED)
+                        return true;
+        return s->hand != 0;
+}
+
+static bool any_unswept(const struct rules *r, const struct state *s)
+{
+        for (int c = 1; c <= r->bounds.cells; c++)
+                if (s->cell[c].unswept)
+                        return true;
+        return false;
+}
+
+static void sweep_steps(const struct maker *m)
+{
+        for (int c = 1; c <= m->rules->bounds.cells; c++) {
+                struct state next = *m->from;
+                struct cell *cell = &next.cell[c];
+
+                if (!cell->unswept)
+                        continue;
+                cell->allocated = cell->colour != WHITE;
+                cell->colour = WHITE;
+                cell->unswept = 0;
+                if (!cell->allocated) {
+                        cell->run = cell->hidden = 0;
+                        for (int f = 0; f < m->rules->bounds.fields; f++)
+                                cell->field[f] = POISON;
+                }
+                protocol_give(m, &next, DO_SWEEP, COLLECTOR, c, 0, 0);
+        }
+}
+
+static bool can_shake(const struct maker *m, int t)
+{
+        return m->from->thread[t].op == OP_NONE || is_broken(m->rules, MUTANT_CUT_BARRIER); /* P1 */
+}
+
+static void arm_step(const struct maker *m, int t)
+{
+        struct state next = *m->from;
+
+        if (next.thread[t].armed || !can_shake(m, t))
+                return;
+        if (any_unswept(m->rules, m->from) && !is_broken(m->rules, MUTANT_ARM_UNSWEPT))
+                return;
+        next.thread[t].armed = 1;
+        for (int c = 1; is_broken(m->rules, MUTANT_BLACK_FROM_ARM) && c <= m->rules->bounds.cells;
+             c++)
+                if (next.cell[c].run == 1 + t)
+                        next.cell[c].colour = BLACK;
+        protocol_give(m, &next, DO_ARM, COLLECTOR, t, 0, 0);
+}
+
+static void settle_step(const struct maker *m, int t)
+{
+        struct state next = *m->from;
+
+        for (int i = 0; i < m->rules->bounds.threads; i++)
+                if (!next.thread[i].armed)
+                        return;
+        if (!m->rules->settle || next.thread[t].settled || !can_shake(m, t))
+                return;
+        next.thread[t].settled = 1;
+        protocol_give(m, &next, DO_SETTLE, COLLECTOR, t, 0, 0);
+}
+
+/* May a stale word mark this cell? */
+static bool junk_marks(const struct rules *r, const struct state *s, int c)
+{
+        if (s->cell[c].colour != WHITE)
+                return false;
+        if (!s->cell[c].allocated)
+                return is_broken(r, MUTANT_JUNK_MARKS_FREE);
+        return !s->cell[c].run || is_broken(r, MUTANT_JUNK_MARKS_RUN);
+}
+
+static void scan_words(const struct rules *r, struct state *s, int t)
+{
+        const struct thread *thread = &s->thread[t];
+
+        for (int j = 0; j < r->bounds.slots; j++)
+                shade_by(s, t, thread->slot[j]);
+        if (thread->op != OP_NONE) { /* only a mutant scans a thread's registers there */
+                shade_by(s, t, thread->target);
+                shade_by(s, t, thread->value);
+                shade_by(s, t, thread->old);
+        }
+}
+
+static bool can_scan(const struct maker *m, int t)
+{
+        const struct thread *thread = &m->from->thread[t];
+
+        if (thread->scanned || !thread->armed || !can_shake(m, t))
+                return false;
+        return protocol_all_armed(m->rules, m->from) || is_broken(m->rules, MUTANT_EARLY_SCAN);
+}
+
+/* One step for each set of cells that the stale words of this stack may point to. */
+static void scan_steps(const struct maker *m, int t)
+{
+        unsigned can = 0;
+        struct state scanned = *m->from;
+
+        if (!can_scan(m, t))
+                return;
+        scan_words(m->rules, &scanned, t);
+        for (int c = 1; c <= m->rules->bounds.cells; c++)
+                can |= (unsigned)junk_marks(m->rules, &scanned, c) << c;
+        scanned.thread[t].scanned = 1;
+        for (unsigned junk = can;; junk = (junk - 1) & can) {
+                struct state next = scanned;
+
+                for (int c = 1; c <= m->rules->bounds.cells; c++) {
+                        if (junk >> c & 1)
+                                next.cell[c].colour = (uint8_t)(BUFFERED + t);
+                        else if (next.cell[c].run == 1 + t && next.cell[c].colour == WHITE &&
+                                 !is_broken(m->rules, MUTANT_RUN_STAYS_WHITE))
+                                next.cell[c].colour = BLACK;
+                }
+                protocol_give(m, &next, DO_SCAN, COLLECTOR, t, (int)junk, 0);
+                if (!junk)
+                        return;
+        }
+}
+
+static void root_step(const struct maker *m)
+{
+        struct state next = *m->from;
+        bool may = protocol_all_armed(m->rules, m->from);
+
+        for (int t = 0; t < m->rules->bounds.threads; t++)
+                may |= is_broken(m->rules, MUTANT_EARLY_ROOT_SCAN) && m->from->thread[t].armed;
+        if (!may || next.root_scanned || next.hand)
+                return;
+        next.root_scanned = 1;
+        next.hand = next.root;
+        protocol_give(m, &next, DO_SCAN_ROOT, COLLECTOR, next.root, 0, 0);
+}
+
+/* Reads one field of one grey cell; any cell may be half traced, as with many workers. */
+static void trace_steps(const struct maker *m)
+{
+        bool may = is_broken(m->rules, MUTANT_EARLY_TRACE)
+                       ? protocol_all_armed(m->rules, m->from)
+                       : protocol_all_scanned(m->rules, m->from);
+
+        for (int c = 1; may && !m->from->hand && c <= m->rules->bounds.cells; c++) {
+                struct state next = *m->from;
+                struct cell *cell = &next.cell[c];
+                int f = cell->colour - GREY;
+
+                if (cell->colour < GREY || cell->colour >= BUFFERED)
+                        continue;
+                if (cell->field[f] == POISON)
+                        next.fault = "M2: a cell that is no object was traced";
+                else
+                        next.hand = cell->field[f];
+                cell->colour = f + 1 < m->rules->bounds.fields ? (uint8_t)(GREY + f + 1) : BLACK;
+                protocol_give(m, &next, DO_TRACE, COLLECTOR, c, f, 0);
+        }
+}
+
+static void hand_step(const struct maker *m)
+{
+        struct state next = *m->from;
+
+        if (!next.hand)
+                return;
+        protocol_shade(&next, next.hand, GREY);
+        protocol_give(m, &next, DO_SHADE_TRACED, COLLECTOR, next.hand, 0, 0);
+}
+
+/* A round ends when everybody in turn had nothing; whoever has some starts it anew. */
+static void round_step(const struct maker *m, int t)
+{
+        struct state next = *m->from;
+
+        if (!m->rules->rounds || !can_shake(m, t) || next.thread[t].flushed)
+                return;
+        if (!protocol_all_scanned(m->rules, m->from) || any_grey(m->rules, m->from))
+                return;
+        next.thread[t].flushed = 1;
+        for (int i = 0; protocol_any_buffered(m->rules, m->from, t) && i < m->rules->bounds.threads;
+             i++)
+                next.thread[i].flushed = 0;
+        protocol_flush(m->rules, &next, t);
+        protocol_give(m, &next, DO_FLUSH_ROUND, COLLECTOR, t, 0, 0);
+}
+
+static bool can_flip(const struct maker *m)
+{
+        const struct rules *r = m->rules;
+
+        if (!protocol_all_scanned(r, m->from) || !m->from->root_scanned || any_grey(r, m->from))
+                return false;
+        if (!all_outside(r, m->from) && !is_broken(r, MUTANT_STOP_CUTS_BARRIER))
+                return false;
+        for (int t = 0; r->rounds && t < r->bounds.threads; t++)
+                if (!m->from->thread[t].flushed)
+                        return false;
+        if (is_broken(r, MUTANT_BUFFERS_FORGOTTEN) || is_broken(r, MUTANT_STOP_TRUSTS_ROUND))
+                return true;
+        return !protocol_any_buffered(r, m->from, COLLECTOR);
+}
+
+static void clear_run_cell(const struct rules *r, struct cell *cell)
+{
+        if (!is_broken(r, MUTANT_RUN_KEPT))
+                cell->run = 0;
+        if (is_broken(r, MUTANT_RUN_NOT_CLEARED)) {
+                cell->unswept = 1;
+                return;
+        }
+        cell->allocated = 0;
+        cell->colour = WHITE;
+}
+
+/* A free cell is swept as it stands, but for the mutant that would reuse it too early. */
+static void flip_step(const struct maker *m)
+{
+        struct state next = *m->from;
+
+        if (!can_flip(m))
+                return;
+        for (int c = 1; c <= m->rules->bounds.cells; c++) {
+                struct cell *cell = &next.cell[c];
+
+                if (cell->run)
+                        clear_run_cell(m->rules, cell);
+                else
+                        cell->unswept = cell->allocated;
+                if (is_broken(m->rules, MUTANT_REFILL_UNSWEPT))
+                        cell->unswept = 1;
+        }
+        for (int t = 0; t < m->rules->bounds.threads; t++) {
+                struct thread *thread = &next.thread[t];
+
+                thread->armed = thread->scanned = thread->settled = thread->flushed = 0;
+        }
+        next.root_scanned = 0;
+        protocol_give(m, &next, DO_FLIP, COLLECTOR, 0, 0, 0);
+}
+
+void collector_steps(const struct maker *m)
+{
+        sweep_steps(m);
+        for (int t = 0; t < m->rules->bounds.threads; t++) {
+                arm_step(m, t);
+                settle_step(m, t);
+                scan_steps(m, t);
+                round_step(m, t);
+        }
+        root_step(m);
+        trace_steps(m);
+        hand_step(m);
+        flip_step(m);
+}

@@ -1,0 +1,263 @@
+/* cycle_model.c: does the collection cycle lose an object? Every interleaving is tried.
+ *
+ * The idea is explicit-state model checking (Holzmann's SPIN; Murphi's symmetry reduction, Ip and
+ * Dill 1996): take a world of two or three threads and a few cells, let everything that could
+ * happen next happen, and stop when no new state turns up. Nothing counts cycles, so the states
+ * found are those of any number of cycles in a row. A protocol that is right at this size for
+ * every interleaving is not proved for all sizes; but such protocols break small: each of the
+ * mutants below, one broken rule each, loses its object with two threads, two cells and at most
+ * twenty steps, far inside of what is exhausted. The mutants are also the measure of the model:
+ * one that it could not kill would be a blind spot.
+ *
+ * What is asked of every state:
+ * M1  an object in reach of a stack, the root or the heap is live: allocated, not ahead of a bump
+ *     pointer, and not left unmarked by the last flip. Asked right after the flip, after every
+ *     sweep, and during the next cycles, so that no cell in reach is ever handed out again.
+ * M2  nothing that is no object is marked or traced as one; memory that nobody zeroed is not read.
+ * And of the right protocol, since its explanation rests on them:
+ * M3  a live object points to live objects even when nobody reaches it: a stale word may.
+ * M4  marks are on objects, and black ones on the run cells of scanned threads; while any thread
+ *     is armed all is swept, and between cycles what is swept is white.
+ * M5  once all threads are scanned, a white object in reach is reached from something that is
+ *     still to be traced, through white objects alone (the weak tricolour invariant).
+ *
+ * The steps are those of collector/cycle.c: finish, arm, scan, mark, terminate, flip, sweep.
+ * What is coarser here than there, and why nothing is lost by it:
+ * - A span is one cell and a refill claims one: sweeping or claiming several cells is doing it
+ *   one by one with nothing in between, which is among the interleavings. A run's cells may be
+ *   born in any order. They hold poison until they are born, as if zeroing came that late.
+ * - Marking and queueing are one step: until it is queued only the marking thread and its own
+ *   handshakes could tell. A worker's read and its shading are two steps; every grey cell can be
+ *   half traced at once, as with any number of workers, but one read value at a time is in flight.
+ * - Buffers may be flushed at any time, as full ones are. Rounds of flushing only put the stop
+ *   off, so most worlds have none; one does, and the mutant that trusts them.
+ * - A scan is one step: its thread is held, and nothing is traced before it is over. Stale words
+ *   are not kept anywhere: each scan is tried with every set of cells they could point to.
+ * - An operation begins with its first access to shared memory; a shading that finds its mark
+ *   set is passed over. Neither hides a state that others could see.
+ * - Stores and loads are sequentially consistent. A store still in a store buffer behaves like a
+ *   thread that stands before its write, which is a step of its own; a handshake must fence.
+ * - Filling in with plain stores may go on across loads, handshakes and flips; a birth, a refill
+ *   and a barriered store end it, as calls into Polder do.
+ * Not modelled: generations, weak references, finalizers, threads that come and go (a new stack is
+ * empty), root_add (shades like a store), large objects, and faults of the machinery below
+ * (claiming a span, publishing an allocation bit). Bounded: the sizes in the tables.
+ *
+ * What the model taught, beyond the faults that were known:
+ * - A barrier that loads the old value, shades it and then writes loses objects when two threads
+ *   store into one slot: one of them, stalled between load and write since before the other was
+ *   armed, overwrites a value that nobody shaded. Right are: to swap, and shade what came out;
+ *   or, after all have armed, to see each thread outside Polder once more before the first scan
+ *   ("settled"); or to forbid such stores ("locked slots"). All three are explored.
+ * - A swap may come before the shading of what it brought out: the stop waits for the barrier.
+ *   The same steps are polder_exchange's.
+ * - With the rule that nothing is traced before all are scanned, plain stores into *any* object
+ *   not yet published, once over each zero, lose nothing ("plain into unpublished" below). The
+ *   users' rule stays narrower: an unpublished object can grow old under generations, and such
+ *   stores into it are then stores nobody saw.
+ * - The root may be scanned late, even after tracing has begun, but not before all have armed. */
+#include "tests/model/explore.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { MAX_STATES = 40000000, WALK_STEPS = 3000000 };
+
+struct world {
+        const char *name;
+        struct rules rules;
+        bool large; /* left out by -q */
+};
+
+struct fault {
+        const char *name;
+        struct rules rules;
+};
+
+/* bounds: threads, cells, fields, slots, run */
+static const struct world worlds[] = {
+        { "basic", { .bounds = { 2, 3, 1, 1, 1 } }, false },
+        { "run of two cells", { .bounds = { 2, 3, 1, 1, 2 } }, false },
+        { "two fields", { .bounds = { 2, 3, 2, 1, 1 } }, false },
+        { "four cells", { .bounds = { 2, 4, 1, 1, 1 } }, false },
+        { "three threads", { .bounds = { 3, 3, 1, 1, 1 } }, true },
+        { "two slots, two fields", { .bounds = { 2, 2, 2, 2, 1 } }, true },
+        { "two slots, three cells", { .bounds = { 2, 3, 1, 2, 1 } }, true },
+        { "flush rounds", { .bounds = { 2, 3, 1, 1, 1 }, .rounds = true }, false },
+        { "compare-exchange", { .bounds = { 2, 2, 1, 1, 1 }, .cas = true }, false },
+        { "compare-exchange, three cells", { .bounds = { 2, 3, 1, 1, 1 }, .cas = true }, true },
+        { "locked slots", { .bounds = { 2, 3, 1, 1, 1 }, .store = STORE_LOCKED }, false },
+        { "settled", { .bounds = { 2, 2, 1, 1, 1 }, .store = STORE_LOADS, .settle = true }, false },
+        { "settled, three cells",
+          { .bounds = { 2, 3, 1, 1, 1 }, .store = STORE_LOADS, .settle = true },
+          true },
+        { "plain into unpublished",
+          { .bounds = { 2, 3, 1, 1, 1 }, .mutant = MUTANT_PLAIN_OLDER },
+          false },
+        { "plain into unpublished, two slots",
+          { .bounds = { 2, 2, 2, 2, 1 }, .mutant = MUTANT_PLAIN_OLDER },
+          true },
+};
+
+#define TWO_SLOTS .bounds = { 2, 2, 1, 2, 1 }
+#define ONE_SLOT  .bounds = { 2, 2, 1, 1, 1 }
+
+/* Each differs in one rule from a world above that has no fault. */
+static const struct fault mutants[] = {
+        { "a barrier shades only what it overwrites while its thread is unscanned",
+          { TWO_SLOTS, .mutant = MUTANT_DELETION_ONLY } },
+        { "a barrier shades only what it stores", { TWO_SLOTS, .mutant = MUTANT_INSERTION_ONLY } },
+        { "a barrier loads, shades and writes, and nobody waits for it after arming",
+          { TWO_SLOTS, .store = STORE_LOADS } },
+        { "births are black from arm", { TWO_SLOTS, .mutant = MUTANT_BLACK_FROM_ARM } },
+        { "the scan leaves the rest of the run white",
+          { TWO_SLOTS, .mutant = MUTANT_RUN_STAYS_WHITE } },
+        { "births from a refill after the scan are white",
+          { TWO_SLOTS, .mutant = MUTANT_REFILL_STAYS_WHITE } },
+        { "a thread is scanned before all are armed", { TWO_SLOTS, .mutant = MUTANT_EARLY_SCAN } },
+        { "the root is scanned before all are armed",
+          { TWO_SLOTS, .mutant = MUTANT_EARLY_ROOT_SCAN } },
+        { "objects are traced before all are scanned",
+          { TWO_SLOTS, .mutant = MUTANT_EARLY_TRACE } },
+        { "plain overwrites of the newest object",
+          { TWO_SLOTS, .mutant = MUTANT_PLAIN_OVERWRITE } },
+        { "plain overwrites of older unpublished objects",
+          { TWO_SLOTS, .mutant = MUTANT_PLAIN_OLDER_OVERWRITE } },
+        { "a stale word marks a free cell", { TWO_SLOTS, .mutant = MUTANT_JUNK_MARKS_FREE } },
+        { "a stale word marks a cell ahead of a bump pointer",
+          { TWO_SLOTS, .mutant = MUTANT_JUNK_MARKS_RUN } },
+        { "a handshake cuts a barrier between check and store",
+          { TWO_SLOTS, .mutant = MUTANT_CUT_BARRIER } },
+        { "the stop does not wait for barriers",
+          { TWO_SLOTS, .mutant = MUTANT_STOP_CUTS_BARRIER } },
+        { "compare-exchange shades only the expected value",
+          { ONE_SLOT, .cas = true, .mutant = MUTANT_CAS_EXPECTED_ONLY } },
+        { "compare-exchange shades only the desired value",
+          { ONE_SLOT, .cas = true, .mutant = MUTANT_CAS_DESIRED_ONLY } },
+        { "the flip forgets the threads' own buffers",
+          { TWO_SLOTS, .mutant = MUTANT_BUFFERS_FORGOTTEN } },
+        { "the stop trusts the last round of flushes and looks no more",
+          { .bounds = { 2, 2, 1, 2, 1 }, .rounds = true, .mutant = MUTANT_STOP_TRUSTS_ROUND } },
+        { "the flip drops runs but leaves their cells allocated",
+          { TWO_SLOTS, .mutant = MUTANT_RUN_NOT_CLEARED } },
+        { "the flip clears the cells of runs but threads keep the runs",
+          { TWO_SLOTS, .mutant = MUTANT_RUN_KEPT } },
+        { "threads are armed before the last sweep is over",
+          { TWO_SLOTS, .mutant = MUTANT_ARM_UNSWEPT } },
+        { "a refill takes cells before sweeping them",
+          { TWO_SLOTS, .mutant = MUTANT_REFILL_UNSWEPT } },
+};
+
+struct options {
+        bool verbose, quick;
+        uint64_t seed;
+};
+
+static int npassed, nfailed;
+
+static bool count(bool passed)
+{
+        npassed += passed;
+        nfailed += !passed;
+        return passed;
+}
+
+static void check_world(const struct world *w, const struct options *o)
+{
+        const struct bounds *b = &w->rules.bounds;
+        struct verdict v;
+        bool right;
+
+        if (w->large && o->quick)
+                return;
+        v = explore_all(&w->rules, true, MAX_STATES, stdout);
+        right = count(v.complete && v.nflips && !v.wrong);
+        printf("world: %s (%d threads, %d cells, %d fields, %d slots, run %d): "
+               "states=%zu steps=%zu depth=%d %s\n",
+               w->name, b->threads, b->cells, b->fields, b->slots, b->run, v.nstates, v.nsteps,
+               v.depth,
+               right     ? "ok"
+               : v.wrong ? v.wrong
+                         : "FAILED: not exhausted");
+        fflush(stdout);
+}
+
+static void check_mutant(const struct fault *w, const struct options *o)
+{
+        struct verdict v = explore_all(&w->rules, false, MAX_STATES, o->verbose ? stdout : NULL);
+
+        if (count(v.wrong != NULL))
+                printf("mutant: %s: killed, states=%zu depth=%d %s\n", w->name, v.nstates, v.depth,
+                       v.wrong);
+        else
+                printf("mutant: %s: FAILED: survives, states=%zu\n", w->name, v.nstates);
+        fflush(stdout);
+}
+
+/* Sizes that can't be exhausted; the seed tells a walk. */
+static void check_walk(const struct fault *w, const struct options *o)
+{
+        struct rules rules = w->rules;
+        struct verdict v;
+
+        rules.bounds = (struct bounds){ 3, 6, 2, 2, 2 };
+        v = explore_walk(&rules, o->seed, o->quick ? WALK_STEPS / 10 : WALK_STEPS);
+        printf("walk: %s (3 threads, 6 cells, 2 fields, 2 slots, run 2), seed %llu: "
+               "steps=%zu flips=%zu %s\n",
+               w->name, (unsigned long long)o->seed, v.nsteps, v.nflips,
+               count(v.nflips && !v.wrong) ? "ok"
+               : v.wrong                   ? v.wrong
+                                           : "FAILED: no flip");
+        fflush(stdout);
+}
+
+static void usage(void)
+{
+        fprintf(stderr, "usage: cycle_model [-q] [-v] [-s SEED]\n"
+                        "  -q  leave out the large worlds; so does MODEL_QUICK in the environment\n"
+                        "  -v  print how each mutant loses its object\n"
+                        "  -s  seed of the random walks (1)\n");
+        exit(2);
+}
+
+static struct options read_options(int argc, char **argv)
+{
+        struct options o = { .seed = 1, .quick = getenv("MODEL_QUICK") != NULL };
+        int letter;
+
+        while ((letter = getopt(argc, argv, "qvs:")) != -1) {
+                switch (letter) {
+                case 'q':
+                        o.quick = true;
+                        break;
+                case 'v':
+                        o.verbose = true;
+                        break;
+                case 's':
+                        o.seed = strtoull(optarg, NULL, 10);
+                        break;
+                default:
+                        usage();
+                }
+        }
+        return o;
+}
+
+int main(int argc, char **argv)
+{
+        static const struct fault walks[] = {
+                { "stores", { .cas = false } },
+                { "compare-exchange and flush rounds", { .cas = true, .rounds = true } },
+                { "settled", { .store = STORE_LOADS, .settle = true } },
+        };
+        struct options o = read_options(argc, argv);
+
+        for (size_t i = 0; i < sizeof mutants / sizeof *mutants; i++)
+                check_mutant(&mutants[i], &o);
+        for (size_t i = 0; i < sizeof walks / sizeof *walks; i++)
+                check_walk(&walks[i], &o);
+        for (size_t i = 0; i < sizeof worlds / sizeof *worlds; i++)
+                check_world(&worlds[i], &o);
+        printf("%d passed, %d failed\n", npassed, nfailed);
+        return nfailed != 0;
+}

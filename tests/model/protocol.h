@@ -1,0 +1,108 @@
+/* protocol.h: the collection cycle's protocol as a relation between states.
+ *
+ * protocol_steps() names every step that may come next, the program's and the collector's;
+ * protocol_loss() and protocol_breach() tell what is wrong with a state. */
+#ifndef MODEL_PROTOCOL_H
+#define MODEL_PROTOCOL_H
+
+#include "tests/model/state.h"
+
+#include <stddef.h>
+
+/* How a barrier gets hold of the value it overwrites. */
+enum store_form {
+        STORE_SWAPS,  /* shade the new value, swap, shade what came out */
+        STORE_LOADS,  /* load, shade it, shade the new value, write */
+        STORE_LOCKED, /* as STORE_LOADS, where no two threads store into a slot at once */
+};
+
+/* One broken rule each; the table in cycle_model.c says in words what it stands for. */
+enum mutant {
+        MUTANT_NONE,
+        MUTANT_DELETION_ONLY,
+        MUTANT_INSERTION_ONLY,
+        MUTANT_BLACK_FROM_ARM,
+        MUTANT_RUN_STAYS_WHITE,
+        MUTANT_REFILL_STAYS_WHITE,
+        MUTANT_EARLY_SCAN,
+        MUTANT_EARLY_ROOT_SCAN,
+        MUTANT_EARLY_TRACE,
+        MUTANT_PLAIN_OVERWRITE,
+        MUTANT_PLAIN_OLDER, /* harmless in this protocol: see the essay */
+        MUTANT_PLAIN_OLDER_OVERWRITE,
+        MUTANT_JUNK_MARKS_FREE,
+        MUTANT_JUNK_MARKS_RUN,
+        MUTANT_CUT_BARRIER,
+        MUTANT_STOP_CUTS_BARRIER,
+        MUTANT_CAS_EXPECTED_ONLY,
+        MUTANT_CAS_DESIRED_ONLY,
+        MUTANT_BUFFERS_FORGOTTEN,
+        MUTANT_STOP_TRUSTS_ROUND,
+        MUTANT_RUN_NOT_CLEARED,
+        MUTANT_RUN_KEPT,
+        MUTANT_ARM_UNSWEPT,
+        MUTANT_REFILL_UNSWEPT,
+};
+
+struct rules {
+        struct bounds bounds;
+        enum store_form store;
+        bool settle; /* between arm and scan each thread is seen outside Polder once more */
+        bool cas;    /* the program uses compare-exchange */
+        bool rounds; /* the stop comes after a round of flushes in which nobody had any */
+        enum mutant mutant;
+};
+
+/* What a step does. Of a, b, c: LOAD and FILL: value, object, field; STORE and CAS: target,
+ * field, value; the shadings and writes: value; the collector's: what they are done to. */
+enum verb {
+        /* a thread's */
+        DO_DROP,
+        DO_LOAD,
+        DO_LOAD_ROOT,
+        DO_REFILL,
+        DO_NEW,
+        DO_FILL,
+        DO_STORE,
+        DO_SHADE_OLD,
+        DO_SHADE_NEW,
+        DO_WRITE,
+        DO_SWAP,
+        DO_SHADE_SWAPPED,
+        DO_CAS,
+        DO_SHADE_EXPECTED,
+        DO_SHADE_DESIRED,
+        DO_COMPARE,
+        DO_FLUSH,
+        /* the collector's */
+        DO_SWEEP,
+        DO_ARM,
+        DO_SETTLE,
+        DO_SCAN,
+        DO_SCAN_ROOT,
+        DO_TRACE,
+        DO_SHADE_TRACED,
+        DO_FLUSH_ROUND,
+        DO_FLIP,
+};
+
+/* A step's name. actor: the thread, or COLLECTOR. */
+enum { COLLECTOR = MAX_THREADS };
+struct step {
+        uint8_t verb, actor, a, b, c;
+};
+
+typedef void (*protocol_visit)(void *arg, const struct state *next, struct step step);
+
+void protocol_steps(const struct rules *rules, const struct state *state, protocol_visit visit,
+                    void *arg);
+
+/* What the program or the collector has lost here, or NULL. */
+const char *protocol_loss(const struct rules *rules, const struct state *state);
+
+/* Which invariant of the correct protocol does not hold here, or NULL. */
+const char *protocol_breach(const struct rules *rules, const struct state *state);
+
+void protocol_name(struct step step, char *buffer, size_t nbytes);
+
+#endif

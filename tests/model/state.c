@@ -1,0 +1,299 @@
+/* state.c: the first state, and the canonical packed form of any state.
+ *
+ * Cells have no order that the protocol knows, nor have threads, nor the slots of one stack; so
+ * cells are renamed in the order in which a walk from the stacks, the root and the worker's hand
+ * meets them, and the rest in the order of what they hold. Among the orders of threads that look
+ * alike the smallest key wins. Ties that this leaves are harmless: a state is then stored twice.
+ *
+ * K1  a key determines its state up to renaming: all fields but `fault` are packed.
+ * K2  a key fits 128 bits; put() checks it. */
+#include "tests/model/state.h"
+
+#include <assert.h>
+#include <string.h>
+
+struct naming {
+        uint8_t name[MAX_CELLS + 1]; /* 0: not met yet */
+        uint8_t met[MAX_CELLS + 1];  /* met[n - 1] has the name n */
+        int count;
+};
+
+struct packer {
+        struct key key;
+        int nbits;
+};
+
+void state_init(const struct bounds *b, struct state *out)
+{
+        memset(out, 0, sizeof *out);
+        for (int c = 1; c <= b->cells; c++)
+                for (int f = 0; f < b->fields; f++)
+                        out->cell[c].field[f] = POISON;
+}
+
+static void put(struct packer *p, unsigned value, int width)
+{
+        int word = p->nbits / 64, shift = p->nbits % 64;
+
+        if (shift + width > 64) {
+                word++;
+                shift = 0;
+                p->nbits = word * 64;
+        }
+        assert(word < 2 && value < 1u << width); /* K2 */
+        p->key.word[word] |= (uint64_t)value << shift;
+        p->nbits += width;
+}
+
+static void meet(struct naming *n, int ref)
+{
+        if (!ref || ref == POISON || n->name[ref])
+                return;
+        n->met[n->count++] = (uint8_t)ref;
+        n->name[ref] = (uint8_t)n->count;
+}
+
+static void meet_fields(const struct bounds *b, const struct state *s, struct naming *n, int from)
+{
+        for (int i = from; i < n->count; i++)
+                for (int f = 0; f < b->fields; f++)
+                        meet(n, s->cell[n->met[i]].field[f]);
+}
+
+static unsigned renamed(const struct naming *n, int ref)
+{
+        return ref == POISON ? POISON : n->name[ref];
+}
+
+/* A colour or a run as seen when the thread order[i] is called i. */
+static unsigned reordered(const int *place, int base, int value)
+{
+        return (unsigned)(value < base ? value : base + place[value - base]);
+}
+
+static unsigned cell_weight(const struct bounds *b, const struct state *s, const struct naming *n,
+                            const int *place, int ref)
+{
+        const struct cell *c = &s->cell[ref];
+        unsigned weight = c->allocated | c->unswept * 2u | c->hidden * 4u;
+
+        weight = weight << 3 | reordered(place, BUFFERED, c->colour);
+        weight = weight << 2 | reordered(place, 1, c->run);
+        for (int f = 0; f < b->fields; f++)
+                weight = weight << 3 | renamed(n, c->field[f]);
+        return weight;
+}
+
+/* Names what no root reaches: the lightest first, then what it points to. */
+static void meet_rest(const struct bounds *b, const struct state *s, struct naming *n,
+                      const int *place)
+{
+        while (n->count < b->cells) {
+                int best = 0;
+                unsigned best_weight = 0;
+
+                for (int c = 1; c <= b->cells; c++) {
+                        if (n->name[c])
+                                continue;
+                        unsigned weight = cell_weight(b, s, n, place, c);
+                        if (!best || weight < best_weight) {
+                                best = c;
+                                best_weight = weight;
+                        }
+                }
+                meet(n, best);
+                meet_fields(b, s, n, n->count - 1);
+        }
+}
+
+static void meet_all(const struct bounds *b, const struct state *s, struct naming *n,
+                     const int *order, const int *place)
+{
+        for (int i = 0; i < b->threads; i++) {
+                const struct thread *t = &s->thread[order[i]];
+
+                for (int j = 0; j < b->slots; j++)
+                        meet(n, t->slot[j]);
+                meet(n, t->target);
+                meet(n, t->value);
+                meet(n, t->old);
+        }
+        meet(n, s->root);
+        meet(n, s->hand);
+        meet_fields(b, s, n, 0);
+        meet_rest(b, s, n, place);
+}
+
+static void put_thread(struct packer *p, const struct bounds *b, const struct thread *t,
+                       const struct naming *n)
+{
+        for (int j = 0; j < b->slots; j++)
+                put(p, renamed(n, t->slot[j]), 3);
+        put(p, renamed(n, t->newest), 3);
+        put(p, t->armed | t->scanned * 2u | t->settled * 4u | t->flushed * 8u, 4);
+        put(p, t->op, 4);
+        put(p, renamed(n, t->target), 3);
+        put(p, t->field, 1);
+        put(p, renamed(n, t->value), 3);
+        put(p, renamed(n, t->old), 3);
+}
+
+static struct key pack_ordered(const struct bounds *b, const struct state *s, const int *order)
+{
+        struct packer p = { { { 0, 0 } }, 0 };
+        struct naming n = { { 0 }, { 0 }, 0 };
+        int place[MAX_THREADS] = { 0 };
+
+        for (int i = 0; i < b->threads; i++)
+                place[order[i]] = i;
+        meet_all(b, s, &n, order, place);
+        for (int i = 0; i < b->cells; i++)
+                put(&p, cell_weight(b, s, &n, place, n.met[i]), 8 + 3 * b->fields);
+        put(&p, renamed(&n, s->root), 3);
+        put(&p, renamed(&n, s->hand), 3);
+        put(&p, s->root_scanned, 1);
+        for (int i = 0; i < b->threads; i++)
+                put_thread(&p, b, &s->thread[order[i]], &n);
+        return p.key;
+}
+
+/* What can be told of a slot before cells have names: NULL last, else looks. */
+static unsigned slot_weight(const struct bounds *b, const struct state *s, const struct thread *t,
+                            int ref)
+{
+        const struct cell *c = &s->cell[ref];
+        unsigned colour = c->colour < BUFFERED ? c->colour : BUFFERED, filled = 0;
+
+        if (!ref)
+                return ~0u;
+        for (int f = 0; f < b->fields; f++)
+                filled = filled * 2 + (c->field[f] != 0);
+        return (ref == s->root) * 64u + (ref == t->newest) * 32u + colour * 4u + filled;
+}
+
+static void sort_slots(const struct bounds *b, struct state *s)
+{
+        for (int i = 0; b->slots == 2 && i < b->threads; i++) {
+                struct thread *t = &s->thread[i];
+                uint8_t first = t->slot[0], second = t->slot[1];
+
+                if (slot_weight(b, s, t, second) < slot_weight(b, s, t, first)) {
+                        t->slot[0] = second;
+                        t->slot[1] = first;
+                }
+        }
+}
+
+static unsigned thread_weight(const struct bounds *b, const struct thread *t)
+{
+        unsigned filled = 0;
+
+        for (int j = 0; j < b->slots; j++)
+                filled = filled * 2 + (t->slot[j] != 0);
+        return t->armed * 512u + t->scanned * 256u + t->settled * 128u + t->flushed * 64u +
+               t->op * 4u + filled;
+}
+
+static bool key_less(struct key a, struct key b)
+{
+        return a.word[0] != b.word[0] ? a.word[0] < b.word[0] : a.word[1] < b.word[1];
+}
+
+/* Tries every order of the threads from `at` on that sorts them by weight. */
+static void pack_orders(const struct bounds *b, const struct state *s, int *order, int at,
+                        struct key *best, bool *found)
+{
+        if (at == b->threads) {
+                struct key key = pack_ordered(b, s, order);
+
+                if (!*found || key_less(key, *best))
+                        *best = key;
+                *found = true;
+                return;
+        }
+        for (int i = at; i < b->threads; i++) {
+                int swapped = order[at];
+
+                order[at] = order[i];
+                order[i] = swapped;
+                if (!at || thread_weight(b, &s->thread[order[at - 1]]) <=
+                               thread_weight(b, &s->thread[order[at]]))
+                        pack_orders(b, s, order, at + 1, best, found);
+                order[i] = order[at];
+                order[at] = swapped;
+        }
+}
+
+struct key state_pack(const struct bounds *b, const struct state *state)
+{
+        struct state s = *state;
+        int order[MAX_THREADS] = { 0, 1, 2 };
+        struct key best = { { 0, 0 } };
+        bool found = false;
+
+        sort_slots(b, &s);
+        pack_orders(b, &s, order, 0, &best, &found);
+        return best;
+}
+
+/* ---- And back ----------------------------------------------------------------------------- */
+
+static unsigned take(struct packer *p, int width)
+{
+        int word = p->nbits / 64, shift = p->nbits % 64;
+
+        if (shift + width > 64) {
+                word++;
+                shift = 0;
+                p->nbits = word * 64;
+        }
+        p->nbits += width;
+        return (unsigned)(p->key.word[word] >> shift & ((1u << width) - 1));
+}
+
+/* cell_weight() undone. */
+static void take_cell(struct packer *p, const struct bounds *b, struct cell *out)
+{
+        unsigned weight = take(p, 8 + 3 * b->fields);
+
+        for (int f = b->fields - 1; f >= 0; f--, weight >>= 3)
+                out->field[f] = weight & 7;
+        out->run = weight & 3;
+        out->colour = weight >> 2 & 7;
+        out->allocated = weight >> 5 & 1;
+        out->unswept = weight >> 6 & 1;
+        out->hidden = weight >> 7 & 1;
+}
+
+static void take_thread(struct packer *p, const struct bounds *b, struct thread *out)
+{
+        unsigned flags;
+
+        for (int j = 0; j < b->slots; j++)
+                out->slot[j] = (uint8_t)take(p, 3);
+        out->newest = (uint8_t)take(p, 3);
+        flags = take(p, 4);
+        out->armed = flags & 1;
+        out->scanned = flags >> 1 & 1;
+        out->settled = flags >> 2 & 1;
+        out->flushed = flags >> 3 & 1;
+        out->op = (uint8_t)take(p, 4);
+        out->target = (uint8_t)take(p, 3);
+        out->field = (uint8_t)take(p, 1);
+        out->value = (uint8_t)take(p, 3);
+        out->old = (uint8_t)take(p, 3);
+}
+
+void state_unpack(const struct bounds *b, struct key key, struct state *out)
+{
+        struct packer p = { key, 0 };
+
+        memset(out, 0, sizeof *out);
+        for (int c = 1; c <= b->cells; c++)
+                take_cell(&p, b, &out->cell[c]);
+        out->root = (uint8_t)take(&p, 3);
+        out->hand = (uint8_t)take(&p, 3);
+        out->root_scanned = (uint8_t)take(&p, 1);
+        for (int t = 0; t < b->threads; t++)
+                take_thread(&p, b, &out->thread[t]);
+}

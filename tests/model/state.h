@@ -1,0 +1,97 @@
+/* state.h: one moment of the modelled world, small enough to be a hash key.
+ *
+ * A reference is a small number: 0 is NULL, 1..cells names a cell, POISON is what memory holds
+ * that nobody has zeroed yet. The packed form (struct key) is canonical: states that differ only
+ * in how cells, threads or stack slots are called share one key. */
+#ifndef MODEL_STATE_H
+#define MODEL_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { MAX_THREADS = 3, MAX_CELLS = 6, MAX_FIELDS = 2, MAX_SLOTS = 2, POISON = 7 };
+
+/* BUFFERED + t: marked, and in thread t's own buffer. GREY + f: marked, in the workers' hands,
+ * fields before f are traced. Everything but WHITE is a set mark bit. */
+enum colour { WHITE, BLACK, GREY, BUFFERED = GREY + MAX_FIELDS, COLOURS = BUFFERED + MAX_THREADS };
+
+/* What a thread inside Polder does next. */
+enum op {
+        OP_NONE,    /* outside: handshakes and stops may take it */
+        OP_OLD,     /* store: has loaded the old value, will shade it */
+        OP_NEW,     /* store: will shade the new value */
+        OP_WRITE,   /* store: will write, and shades nothing more */
+        OP_SWAP,    /* store: will swap the new value in */
+        OP_SWAPPED, /* store: has swapped, will shade the old value */
+        OP_EXPECT,  /* compare-exchange: will shade the expected value */
+        OP_DESIRE,  /* compare-exchange: will shade the desired value */
+        OP_COMPARE, /* compare-exchange: will compare and write */
+};
+
+struct cell {
+        uint8_t allocated; /* allocation bit */
+        uint8_t unswept;   /* the marks of the last cycle are still to become allocation bits */
+        uint8_t colour;    /* enum colour */
+        uint8_t run;       /* 1 + the thread that holds it ahead of its bump pointer; 0: none */
+        uint8_t hidden;    /* unpublished since birth; kept only for the mutant that needs it */
+        uint8_t field[MAX_FIELDS];
+};
+
+struct thread {
+        uint8_t slot[MAX_SLOTS]; /* its stack: exact words; stale ones are made up by the scan */
+        uint8_t newest;          /* may be filled with plain stores; 0: none */
+        uint8_t armed, scanned;
+        uint8_t settled; /* was seen outside Polder since all have armed */
+        uint8_t flushed; /* had nothing to flush in this round of termination */
+        uint8_t op;      /* enum op; its registers follow, zero when dead */
+        uint8_t target;  /* the object stored into; 0: the shared root */
+        uint8_t field;
+        uint8_t value;
+        uint8_t old; /* the overwritten or the expected value */
+};
+
+struct state {
+        struct cell cell[MAX_CELLS + 1]; /* cell[0] is unused */
+        struct thread thread[MAX_THREADS];
+        uint8_t root; /* a registered root slot, shared by all */
+        uint8_t root_scanned;
+        uint8_t hand;      /* a white reference that a worker has read and not shaded yet */
+        const char *fault; /* what a step did that no step may do; not part of the key */
+};
+
+/* How much of everything there is in one exploration. */
+struct bounds {
+        int threads, cells, fields, slots;
+        int run; /* cells a thread may hold ahead of its bump pointer */
+};
+
+struct key {
+        uint64_t word[2];
+};
+
+void state_init(const struct bounds *bounds, struct state *out);
+struct key state_pack(const struct bounds *bounds, const struct state *state);
+void state_unpack(const struct bounds *bounds, struct key key, struct state *out);
+
+static inline bool state_is_object(const struct state *s, int ref)
+{
+        return s->cell[ref].allocated && !s->cell[ref].run;
+}
+
+static inline bool state_is_white(const struct state *s, int ref)
+{
+        return ref && (ref == POISON || s->cell[ref].colour == WHITE);
+}
+
+/* The last cycle has condemned it, though no sweep has come by. */
+static inline bool state_is_dead(const struct state *s, int ref)
+{
+        return s->cell[ref].unswept && s->cell[ref].colour == WHITE;
+}
+
+static inline bool state_is_live(const struct state *s, int ref)
+{
+        return ref != POISON && state_is_object(s, ref) && !state_is_dead(s, ref);
+}
+
+#endif

@@ -1,0 +1,41 @@
+/* steps.h: what makes one step of the protocol; for program.c, collector.c and protocol.c. */
+#ifndef MODEL_STEPS_H
+#define MODEL_STEPS_H
+
+#include "tests/model/protocol.h"
+
+struct maker {
+        const struct rules *rules;
+        const struct state *from;
+        protocol_visit visit;
+        void *arg;
+};
+
+/* Everything thread t, or the collector, can do next. */
+void program_steps(const struct maker *m, int t);
+void collector_steps(const struct maker *m);
+
+/* Passes the changed copy on, under the name of the step. */
+void protocol_give(const struct maker *m, struct state *next, enum verb verb, int actor, int a,
+                   int b, int c);
+
+/* Marks and queues: gives a white object the colour. A reference that was read by layout must
+ * be an object's; anything else is a fault of the state. */
+void protocol_shade(struct state *s, int ref, int colour);
+
+void protocol_flush(const struct rules *r, struct state *s, int t);
+bool protocol_any_buffered(const struct rules *r, const struct state *s, int thread);
+bool protocol_all_armed(const struct rules *r, const struct state *s); /* and settled, if asked */
+bool protocol_all_scanned(const struct rules *r, const struct state *s);
+
+static inline bool is_broken(const struct rules *r, enum mutant mutant)
+{
+        return r->mutant == mutant;
+}
+
+static inline void shade_by(struct state *s, int thread, int ref)
+{
+        protocol_shade(s, ref, BUFFERED + thread);
+}
+
+#endif
