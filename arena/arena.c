@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { META_SHARE = 32 }; /* descriptors take less than this part of what they describe */
+
 static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_START);
 static _Atomic bool started;            /* S1 */
 static _Thread_local bool starting;     /* S2 */
@@ -35,6 +37,7 @@ static void back_share(unsigned node, void *unused)
         (void)unused;
         unsigned slice = pld_machine.policy == PLD_POLICY_INTERLEAVE ? pld_machine.nnodes : node;
         size_t got = pld_page_heap_grow(slice, reserve_share, true);
+        pld_page_map_touch(pld_range_slice_at(slice), got);
         if (got < reserve_share)
                 pld_add_relaxed(&reserve_missing, reserve_share - got);
 }
@@ -45,6 +48,7 @@ static void start_reserve(const struct pld_arena_settings *settings)
                 return;
         reserve_share = pld_div_up(settings->reserve, pld_machine.nnodes);
         prefaulting = true;
+        pld_meta_touch(settings->reserve / META_SHARE);
         pld_each_node(back_share, NULL, &prefault);
 }
 

@@ -4,6 +4,8 @@
 #include "base/lock.h"
 #include "numa/backing.h"
 
+#include <string.h>
+
 enum { CHUNK_BYTES = 4 << 20 };
 
 static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_META);
@@ -32,6 +34,19 @@ void *pld_meta_alloc(size_t nbytes)
 out:
         pld_unlock(&lock);
         return at;
+}
+
+void pld_meta_touch(size_t nbytes)
+{
+        nbytes = pld_round_up(nbytes, CHUNK_BYTES);
+        char *fresh = pld_meta_map(nbytes);
+        if (!fresh)
+                return;
+        memset(fresh, 0, nbytes);
+        pld_lock(&lock);
+        chunk = fresh;
+        chunk_left = nbytes;
+        pld_unlock(&lock);
 }
 
 size_t pld_meta_bytes(void)

@@ -10,6 +10,8 @@
 
 /* Zeroed, aligned to a cache line; NULL when there is no memory. */
 void *pld_meta_alloc(size_t nbytes);
+/* The next nbytes handed out will not fault. */
+void pld_meta_touch(size_t nbytes);
 /* Bytes handed out. */
 size_t pld_meta_bytes(void);
 void pld_meta_fork_prepare(void);

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+enum { BASE_PAGE_BYTES = 4096 };
+
 _Atomic uintptr_t *pld_page_map;
 
 int pld_page_map_start(void)
@@ -11,6 +13,14 @@ int pld_page_map_start(void)
         if (!pld_page_map)
                 pld_page_map = pld_meta_map((pld_range.nbytes >> PLD_PAGE_SHIFT) * sizeof *pld_page_map);
         return pld_page_map ? 0 : -ENOMEM;
+}
+
+void pld_page_map_touch(uintptr_t at, size_t nbytes)
+{
+        size_t first = (at - pld_range.base) >> PLD_PAGE_SHIFT, n = nbytes >> PLD_PAGE_SHIFT;
+        size_t step = BASE_PAGE_BYTES / sizeof *pld_page_map;
+        for (size_t i = 0; i < n; i += step)
+                pld_or_relaxed(&pld_page_map[first + i], 0);
 }
 
 void pld_page_map_set(uintptr_t at, size_t npages, struct pld_span *span, enum pld_kind kind)

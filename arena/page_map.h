@@ -53,6 +53,8 @@ static inline struct pld_place pld_place_of(uintptr_t at)
         return (struct pld_place){ pld_load_acquire(&pld_page_map[page]) };
 }
 
+/* Writes to the entries of [at, at + nbytes), so that no later write faults. */
+void pld_page_map_touch(uintptr_t at, size_t nbytes);
 void pld_page_map_set(uintptr_t at, size_t npages, struct pld_span *span, enum pld_kind kind);
 
 #endif

@@ -111,6 +111,13 @@ bool pld_pacer_wants_cycle(void)
         return heap >= pld_load_relaxed(&trigger);
 }
 
+bool pld_pacer_is_late(void)
+{
+        size_t heap = pld_load_relaxed(&live) + pld_load_relaxed(&since);
+        size_t end = pld_load_relaxed(&goal), start = pld_load_relaxed(&trigger);
+        return heap > start + (end - start) / 2;
+}
+
 /* ---- Mutators ---------------------------------------------------------------------------- */
 
 static void tell(struct pld_thread *self)
@@ -339,7 +346,7 @@ struct pld_pace pld_pacer_read(void)
                 .allocated = pld_load_relaxed(&allocated_ever),
                 .assists = pld_load_relaxed(&nassists),
                 .stall_ns_max = pld_load_relaxed(&stall_ns_max),
-                .mark_cpu_ns = pld_load_relaxed(&total_cpu_ns),
-                .cycle_mark_cpu_ns = pld_load_relaxed(&cycle_cpu_ns),
+                .mark_ns = pld_load_relaxed(&total_cpu_ns),
+                .cycle_mark_ns = pld_load_relaxed(&cycle_cpu_ns),
         };
 }

@@ -14,6 +14,8 @@ void pld_pacer_note(struct pld_thread *self, size_t nbytes);
 void pld_pacer_flush(struct pld_thread *self);
 /* Mutators, outside of Polder: pays the thread's debt while a cycle marks. */
 void pld_pacer_assist(struct pld_thread *self);
+/* The heap is so near the goal that mutators assist in earnest. */
+bool pld_pacer_is_late(void);
 /* A cycle is due. */
 bool pld_pacer_wants_cycle(void);
 
@@ -30,7 +32,7 @@ void pld_pacer_report_pressure(void);
 struct pld_pace {
         size_t live, heap, goal, trigger;  /* bytes */
         uint64_t allocated;                /* bytes, ever */
-        uint64_t assists, stall_ns_max, mark_cpu_ns, cycle_mark_cpu_ns;
+        uint64_t assists, stall_ns_max, mark_ns, cycle_mark_ns;
 };
 struct pld_pace pld_pacer_read(void);
 

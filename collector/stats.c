@@ -45,7 +45,7 @@ int polder_stats_read(struct polder_stats *stats)
                 now.stop_ns_max = times.stop_ns_max;
                 now.handshake_ns_max = times.handshake_ns_max;
                 now.stall_ns_max = pace.stall_ns_max;
-                now.mark_ns_total = pace.mark_cpu_ns;
+                now.mark_ns_total = pace.mark_ns;
                 now.swept_bytes = pld_load_relaxed(&pld_swept_bytes);
                 now.allocated_bytes = pace.allocated;
                 now.assists = pace.assists;

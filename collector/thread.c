@@ -35,6 +35,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <string.h>
 
 enum {
@@ -205,7 +206,7 @@ static void signal_try(struct pld_thread *thread)
                 return; /* it delays signals; stops are polled there */
         pld_store_seq_cst(&thread->signalled, 1); /* T3 */
         if (pld_load_seq_cst(&thread->state) != PLD_THREAD_RUNNING ||
-            pthread_kill(thread->handle, STOP_SIGNAL)) {
+            syscall(SYS_tgkill, thread->process, thread->id, STOP_SIGNAL)) {
                 pld_store_seq_cst(&thread->signalled, 0);
                 return;
         }
@@ -415,7 +416,8 @@ struct pld_thread *pld_thread_attach(void)
         }
         find_stack(thread);
         thread->tls = &polder_thread_;
-        thread->handle = pthread_self();
+        thread->process = getpid();
+        thread->id = (pid_t)syscall(SYS_gettid);
         thread->cache = pld_cache_get(); /* NULL: over the limit; it allocates directly */
         unsigned here = pld_machine_here();
         pld_marker_init(&thread->marker, here < pld_machine.nnodes ? here : 0, false);
@@ -548,10 +550,13 @@ void pld_thread_fork_child(void)
         pld_list_splice(&others, &threads);
         for (struct pld_list *item; (item = pld_list_pop(&others));) {
                 struct pld_thread *thread = thread_at(item);
-                if (thread == self)
+                if (thread == self) {
+                        self->process = getpid();
+                        self->id = (pid_t)syscall(SYS_gettid);
                         pld_list_push(&threads, item);
-                else
+                } else {
                         pld_list_push(&spare, item);
+                }
         }
         pld_lock_cede(&lock);
 }

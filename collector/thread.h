@@ -38,7 +38,7 @@ struct pld_thread {
         struct polder_thread_ *tls;       /* const while attached */
         struct pld_cache *cache;          /* const while attached */
         struct pld_list link;             /* threads lock */
-        pthread_t handle;                 /* const while attached */
+        pid_t process, id;                /* const while attached, but for fork() */
         uintptr_t stack_base;             /* const while attached: the high end */
         uintptr_t stack_low;              /* const while attached */
         _Atomic uint32_t state;           /* enum pld_thread_state */

@@ -27,7 +27,7 @@ void pld_trace_print(const struct pld_trace *trace)
                 ms(trace->mark_ns, trace->stop_ns), ms(0, trace->stopped_ns),
                 ms(trace->sweep_ns, trace->end_ns), mib(trace->heap_before.heap),
                 mib(trace->heap_after.live), mib(trace->heap_before.goal),
-                (double)trace->heap_after.cycle_mark_cpu_ns / 1e6, pld_workers_count(),
+                (double)trace->heap_after.cycle_mark_ns / 1e6, pld_workers_count(),
                 (unsigned long long)(trace->heap_after.assists - trace->heap_before.assists),
                 (unsigned long long)pld_workers_sent());
 }

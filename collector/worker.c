@@ -30,10 +30,11 @@ static bool tried;        /* the cycle's */
 static _Atomic uint32_t generation;
 static _Atomic uint64_t nsent;
 
-/* Reports what the marker did since the last time. */
-static void report(struct pld_marker *marker, uint64_t cpu_ns)
+/* Reports what the marker did since the last time. Elapsed time stands for CPU
+ * time, which only a system call would tell. */
+static void report(struct pld_marker *marker, uint64_t took_ns)
 {
-        pld_pacer_add_work(marker->scanned_bytes, marker->marked_bytes, cpu_ns);
+        pld_pacer_add_work(marker->scanned_bytes, marker->marked_bytes, took_ns);
         pld_add_relaxed(&nsent, marker->sent);
         marker->scanned_bytes = marker->marked_bytes = marker->sent = 0;
 }
@@ -50,12 +51,12 @@ static bool mark_quantum(struct pld_marker *marker)
 
 void pld_mark_dry(struct pld_marker *marker)
 {
-        uint64_t start_ns = pld_thread_cpu_ns();
+        uint64_t start_ns = pld_now_ns();
         do {
                 while (mark_quantum(marker))
                         ;
         } while (pld_marker_flush(marker));
-        report(marker, pld_thread_cpu_ns() - start_ns);
+        report(marker, pld_now_ns() - start_ns);
 }
 
 static void nap(uint64_t ns)
@@ -64,24 +65,24 @@ static void nap(uint64_t ns)
         clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
 }
 
-/* A worker that may use a part of a CPU only sleeps the rest of the time. */
+/* A worker that may use a part of a CPU only sleeps the rest of the time, unless
+ * mutators already have to help. */
 static void mark_shared(struct worker *worker)
 {
-        uint64_t since_ns = pld_thread_cpu_ns();
+        uint64_t since_ns = pld_now_ns();
         while (pld_cycle_has_work()) {
                 bool more = mark_quantum(&worker->marker);
-                uint64_t used_ns = pld_thread_cpu_ns() - since_ns;
-                if (!more) {
+                uint64_t used_ns = pld_now_ns() - since_ns;
+                if (more && used_ns < SHARE_PERIOD_NS)
+                        continue;
+                if (!more)
                         pld_marker_flush(&worker->marker);
-                        report(&worker->marker, used_ns);
-                        since_ns += used_ns;
+                report(&worker->marker, used_ns);
+                if (!more)
                         pld_grey_wait(IDLE_NS);
-                } else if (used_ns > SHARE_PERIOD_NS) {
-                        report(&worker->marker, used_ns);
-                        since_ns += used_ns;
-                        if (worker->share < 1 && pld_cycle_is_marking())
-                                nap((uint64_t)((double)used_ns * (1 / worker->share - 1)));
-                }
+                else if (worker->share < 1 && pld_cycle_is_marking() && !pld_pacer_is_late())
+                        nap((uint64_t)((double)used_ns * (1 / worker->share - 1)));
+                since_ns = pld_now_ns();
         }
         pld_marker_flush(&worker->marker);
 }

@@ -45,7 +45,7 @@ enum {
 };
 static_assert(PLD_BACKING_KINDS * KIND_BITS <= 32, "a chain fits in a word");
 
-/* A node keeps this much, within the bounds: what the kernel needs to get along. */
+/* A node keeps this much, within the bounds, for what others allocate meanwhile. */
 #define MARGIN_SHARE 32
 #define MARGIN_LEAST (16 * PLD_MIB)
 #define MARGIN_MOST (512 * PLD_MIB)

@@ -33,7 +33,7 @@ struct pld_os_policy {
 /* Bytes of one node. */
 struct pld_os_memory {
         size_t total;
-        size_t available; /* free, or soon freed by dropping caches */
+        size_t available; /* free or soon freed, without what the kernel keeps for itself */
         size_t swap;      /* free swap space of the whole system */
 };
 

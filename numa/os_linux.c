@@ -242,8 +242,23 @@ static unsigned linux_weight(int id)
         return (unsigned)weight;
 }
 
-/* As MemAvailable is estimated, which nodes don't have: half of what could be dropped. */
-static int node_memory(int id, struct pld_os_memory *out)
+/* What the kernel keeps of a node: below the low watermarks it reclaims, and below
+ * the lowest it kills, if the memory is bound. They are the node's share of one
+ * setting, and some of its size; twice that is above the highest of them. */
+static size_t kept_bytes(size_t node_total, size_t whole_total)
+{
+        char text[TEXT_BYTES];
+        int64_t min_kb;
+        if (read_text("/proc/sys/vm/min_free_kbytes", text) != 0 ||
+            pld_parse_int(text, 0, INT32_MAX, &min_kb) != 0 || whole_total == 0)
+                return 0;
+        double share = (double)node_total / (double)whole_total;
+        return 2 * (size_t)((double)min_kb * share) * PLD_KIB + node_total / 256;
+}
+
+/* As MemAvailable is estimated, which nodes don't have: half of what could be
+ * dropped, without what the kernel keeps. */
+static int node_memory(int id, size_t whole_total, struct pld_os_memory *out)
 {
         char text[TEXT_BYTES];
         int error = read_node_text(id, "meminfo", text);
@@ -254,6 +269,8 @@ static int node_memory(int id, struct pld_os_memory *out)
                         meminfo_bytes(text, " SReclaimable:");
         out->total = meminfo_bytes(text, " MemTotal:");
         out->available = meminfo_bytes(text, " MemFree:") + cached / 2;
+        size_t kept = kept_bytes(out->total, whole_total);
+        out->available -= kept < out->available ? kept : out->available;
         return 0;
 }
 
@@ -270,9 +287,11 @@ static int whole_memory(struct pld_os_memory *out)
 
 static int linux_memory(int id, struct pld_os_memory *out)
 {
-        struct sysinfo info;
-        out->swap = sysinfo(&info) == 0 ? (size_t)info.freeswap * info.mem_unit : 0;
-        return id < 0 ? whole_memory(out) : node_memory(id, out);
+        struct sysinfo info = { .mem_unit = 1 };
+        sysinfo(&info);
+        out->swap = (size_t)info.freeswap * info.mem_unit;
+        return id < 0 ? whole_memory(out)
+                      : node_memory(id, (size_t)info.totalram * info.mem_unit, out);
 }
 
 static int linux_pool_free(int id, size_t *npages)

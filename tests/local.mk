@@ -51,7 +51,7 @@ check_PROGRAMS += tests/guest/place_numa
 tests_guest_place_numa_SOURCES = tests/guest/place_numa.c tests/guest/place.h
 tests_guest_place_numa_LDADD = $(FLOOR1)
 TESTS += tests/guest/run
-EXTRA_DIST += tests/guest/numaguest tests/guest/run
+EXTRA_DIST += tests/guest/inside tests/guest/numaguest tests/guest/run
 
 # --- The protocol of the cycle, explored exhaustively, and its mutants.
 check_PROGRAMS += tests/model/cycle_model
@@ -63,6 +63,7 @@ tests_model_cycle_model_SOURCES = \
 	tests/model/program.c tests/model/collector.c tests/model/judge.c \
 	tests/model/explore.c tests/model/explore.h
 
+include tests/silent/local.mk
 include tests/stress/local.mk
 
 # What is quick enough for a build with a sanitizer.

@@ -17,7 +17,7 @@ struct polder_stats {
         uint64_t stop_ns_total, stop_ns_max;
         uint64_t handshake_ns_max; /* from asking all threads for a step to the last answer */
         uint64_t stall_ns_max;     /* longest time an allocation spent assisting or waiting */
-        uint64_t mark_ns_total;    /* CPU time of workers and assists */
+        uint64_t mark_ns_total;    /* spent marking, by workers and assists */
         uint64_t swept_bytes;      /* freed by sweeping, ever */
         uint64_t allocated_bytes;  /* of collected objects, ever */
         uint64_t assists;

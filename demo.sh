@@ -1,0 +1,365 @@
+#!/bin/bash
+# One command that shows what Polder does: the example server over Polder beside the same
+# server over jemalloc and liburcu, both with about 1 GiB of live values, under the same load.
+#
+# Installs the Debian packages that are missing (with sudo if need be), builds into build/,
+# changes no setting of the machine, and ends its servers when it ends. Under five minutes
+# on two processors; the memory needed is 5 GiB, or 3 where that is all there is.
+set -u
+cd "$(dirname "$0")" || exit 1
+
+packages=(build-essential autoconf automake libtool pkgconf libnuma-dev libuv1-dev
+        libjemalloc-dev liburcu-dev redis-tools libcriterion-dev)
+keys=1900000              # of 464 bytes on average: about 1 GiB with their keys
+sizes=(64 256 512 1024)   # of the values, in bytes
+slice_seconds=15          # a slice for each size and server
+clients=16 pipeline=8     # of each of the two load generators of a slice
+
+work=$(mktemp -d)
+declare -A pid port
+children=()
+started=$SECONDS
+
+# --- Telling what goes on -------------------------------------------------------------------
+
+step() {
+        [ -t 1 ] && printf '\r\033[K'
+        printf '[%3d s] %s\n' $((SECONDS - started)) "$*"
+}
+
+# progress WORDS: on the terminal only, and overwritten by what comes next
+progress() {
+        [ -t 1 ] && printf '\r\033[K[%3d s] %s' $((SECONDS - started)) "$*"
+}
+
+die() {
+        step "demo.sh: $*" >&2
+        exit 1
+}
+
+cleanup() {
+        trap - EXIT INT TERM
+        local process
+        for process in "${children[@]}" "${pid[@]}"; do
+                kill "$process" 2>/dev/null
+        done
+        wait 2>/dev/null
+        rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'echo; echo "demo.sh: stopped"; exit 130' INT TERM
+
+# run WHAT COMMAND...: shows its last words if it fails
+run() {
+        local what=$1
+        shift
+        step "$what"
+        "$@" >"$work/log" 2>&1 &
+        local job=$!
+        children=("$job")
+        while kill -0 "$job" 2>/dev/null; do
+                progress "$(tail -n 1 "$work/log" | tr -d '\r' | cut -c1-70)"
+                sleep 0.5
+        done
+        children=()
+        wait "$job" && return
+        tail -n 20 "$work/log" >&2
+        die "$what: failed, see above"
+}
+
+# --- Installing and building ----------------------------------------------------------------
+
+install_packages() {
+        local missing=() package as_root=()
+        for package in "${packages[@]}"; do
+                dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null |
+                        grep -qx installed || missing+=("$package")
+        done
+        [ ${#missing[@]} -eq 0 ] && return
+        if [ "$(id -u)" -ne 0 ]; then
+                command -v sudo >/dev/null ||
+                        die "not root, no sudo, and these packages are missing: ${missing[*]}"
+                echo "These packages are missing, and sudo is used to install them: ${missing[*]}"
+                sudo -v || die "sudo did not let us"
+                as_root=(sudo)
+        fi
+        run "reading the package lists" "${as_root[@]}" apt-get update
+        run "installing ${missing[*]}" "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+                apt-get install -y --no-install-recommends "${missing[@]}"
+}
+
+build() {
+        if [ ! configure -nt configure.ac ] || [ ! Makefile.in -nt Makefile.am ]; then
+                run "making configure" ./autogen.sh
+        fi
+        mkdir -p build || die "cannot make the folder build/"
+        cd build || exit 1
+        [ Makefile -nt ../Makefile.in ] || run "configuring" ../configure
+        run "building" make -j"$(nproc)" examples/kvd/kvd examples/kvd/kvd-malloc
+        cd ..
+}
+
+# --- Servers --------------------------------------------------------------------------------
+
+# start WHO SERVER
+start() {
+        "$2" --port 0 --threads "$threads" >"$work/$1.log" 2>&1 &
+        pid[$1]=$!
+        local try
+        for ((try = 0; try < 100; try++)); do
+                port[$1]=$(sed -n 's/.* port \([0-9]*\), .*/\1/p' "$work/$1.log")
+                [ -n "${port[$1]}" ] && return
+                sleep 0.1
+        done
+        die "the server does not start: $(cat "$work/$1.log")"
+}
+
+stop() {
+        kill "${pid[$1]}"
+        wait "${pid[$1]}" || die "the server over $1 ended badly: $(cat "$work/$1.log")"
+        unset "pid[$1]"
+}
+
+# snapshot WHO: all of INFO as key=value
+snapshot() {
+        redis-cli -p "${port[$1]}" info | tr -d '\r' | sed -n 's/^\([a-z_0-9]*\):/\1=/p'
+}
+
+# bench WHO NAME ARGUMENTS...: in the background; its report goes to a file of that name
+bench() {
+        redis-benchmark -p "${port[$1]}" --precision 3 -c $clients -P $pipeline -r $keys \
+                "${@:3}" >"$work/$2" 2>&1 &
+        children+=("$!")
+}
+
+# await WHO WORDS: waits for the benches, showing how fast the server goes
+await() {
+        local before now job
+        before=$(snapshot "$1" | sed -n 's/^total_commands_processed=//p')
+        for job in "${children[@]}"; do
+                while kill -0 "$job" 2>/dev/null; do
+                        sleep 1
+                        now=$(snapshot "$1" | sed -n 's/^total_commands_processed=//p')
+                        [ -n "$now" ] || die "the server over $1 is gone: $(cat "$work/$1.log")"
+                        progress "$2 $(((now - before) / 1000)) thousand requests/s"
+                        before=$now
+                done
+                wait "$job" || die "redis-benchmark failed: $(tail -n 3 "$work"/*.bench)"
+        done
+        children=()
+}
+
+fill() {
+        local size
+        step "filling the server over $1 with $keys keys"
+        for size in "${sizes[@]}"; do
+                bench "$1" "fill.$size.bench" -t set -d "$size" -n $keys -P 32
+        done
+        await "$1" "filling:"
+}
+
+# Finds out how many requests of each kind make a slice; for both servers the same.
+calibrate() {
+        local before ntried=300000
+        step "trying out the load"
+        before=$(date +%s%N)
+        bench polder try.get.bench -t get -n $ntried
+        bench polder try.set.bench -t set -d 256 -n $ntried
+        await polder "trying out:"
+        nrequests=$((ntried * slice_seconds * 1000000000 / ($(date +%s%N) - before)))
+}
+
+# slice WHO SIZE
+slice() {
+        local before
+        step "load on the server over $1: half GET, half SET of $2 bytes"
+        snapshot "$1" >"$work/$1.$2.before"
+        before=$(date +%s%N)
+        bench "$1" "$1.$2.get.bench" -t get -n "$nrequests"
+        bench "$1" "$1.$2.set.bench" -t set -d "$2" -n "$nrequests"
+        await "$1" "values of $2 bytes:"
+        echo "wall_ns=$(($(date +%s%N) - before))" >"$work/$1.$2.wall"
+        snapshot "$1" >"$work/$1.$2.after"
+        sleep 1
+}
+
+# Where the memory of a server is: in huge pages, on which nodes; before it is stopped.
+places() {
+        snapshot "$1" >"$work/$1.last"
+        awk '/^Rss:/ { rss = $2 }
+             /^AnonHugePages:|^Private_Hugetlb:|^Shared_Hugetlb:/ { huge += $2 }
+             /Hugetlb:/ { rss += $2 }
+             END { printf "%.1f", 100 * huge / rss }' "/proc/${pid[$1]}/smaps_rollup" \
+                >"$work/$1.huge"
+        awk '{ unit = 4
+               for (i = 1; i <= NF; i++)
+                       if ($i ~ /^kernelpagesize_kB=/) { split($i, p, "="); unit = p[2] }
+               for (i = 1; i <= NF; i++)
+                       if ($i ~ /^N[0-9]+=/) { split($i, p, "="); on[p[1]] += p[2] * unit; all += p[2] * unit } }
+             END { for (n in on) printf "%s %.0f%% ", n, 100 * on[n] / all }' \
+                "/proc/${pid[$1]}/numa_maps" 2>/dev/null >"$work/$1.nodes"
+}
+
+# --- Figures --------------------------------------------------------------------------------
+
+# total WHO KEY: what it has grown by, over all slices
+total() {
+        local size
+        for size in "${sizes[@]}"; do
+                sed -n "s/^$2=/- /p" "$work/$1.$size.before"
+                sed -n "s/^$2=/+ /p" "$work/$1.$size.after"
+        done | awk '{ sum += $1 == "+" ? $2 : -$2 } END { printf "%.6f", sum }'
+}
+
+last() {
+        sed -n "s/^$2=//p" "$work/$1.last"
+}
+
+# latency WHO KIND SHARE: of the GETs or SETs of all slices together, in milliseconds.
+# Each report holds points of its distribution; they are added up.
+latency() {
+        cat "$work/$1".*."$2".bench | tr '\r' '\n' | awk '
+                /Latency by percentile/ { run++ }
+                /cumulative count/ {
+                        count = $NF
+                        sub(/\)/, "", count)
+                        print $3, run, count
+                }' | sort -g | awk -v share="$3" '
+                { value[NR] = $1; run[NR] = $2; count[NR] = $3
+                  if ($3 > most[$2]) most[$2] = $3 }
+                END { for (r in most) all += most[r]
+                      for (i = 1; i <= NR; i++) {
+                              if (count[i] > now[run[i]]) {
+                                      sum += count[i] - now[run[i]]
+                                      now[run[i]] = count[i]
+                              }
+                              if (sum >= share * all) break
+                      }
+                      printf "%.3f", value[i] }'
+}
+
+figure() {
+        awk "BEGIN { printf \"$1\", $2 }"
+}
+
+figures() {
+        local who=$1 commands wall cpu
+        commands=$(total "$who" total_commands_processed)
+        cpu=$(figure %.6f "$(total "$who" used_cpu_user) + $(total "$who" used_cpu_sys)")
+        wall=$(cat "$work/$who".*.wall | awk -F= '{ sum += $2 } END { printf "%.6f", sum / 1e9 }')
+        throughput[$who]=$(figure %.0f "$commands / $wall")
+        cpu_per_op[$who]=$(figure %.3f "$cpu / $commands * 1e6")
+        local kind share
+        for kind in get set; do
+                for share in 0.5 0.99 0.999 1; do
+                        latencies[$who.$kind.$share]=$(latency "$who" $kind $share)
+                done
+        done
+}
+
+row() {
+        printf '%-34s %14s %14s %8s\n' "$1" "$2" "$3" "${4:-}"
+}
+
+ratio() {
+        figure %.2f "$1 / $2"
+}
+
+mib() {
+        figure '%.0f MiB' "$1 / 1048576"
+}
+
+latency_rows() {
+        local share words
+        for share in 0.5 0.99 0.999 1; do
+                case $share in
+                0.5) words=p50 ;;
+                0.99) words=p99 ;;
+                0.999) words=p99.9 ;;
+                1) words=max ;;
+                esac
+                row "$2 latency $words, ms" "${latencies[polder.$1.$share]}" \
+                        "${latencies[jemalloc.$1.$share]}" \
+                        "$(ratio "${latencies[polder.$1.$share]}" "${latencies[jemalloc.$1.$share]}")"
+        done
+}
+
+table() {
+        local misplaced home
+        misplaced=$(last polder polder_misplaced_pages)
+        home=$(figure '%.1f%%' "100 - 100 * $misplaced * 2097152 / $(last polder polder_resident_bytes)")
+        echo
+        row "" "Polder" "jemalloc+RCU" "ratio"
+        row "requests/s" "${throughput[polder]}" "${throughput[jemalloc]}" \
+                "$(ratio "${throughput[polder]}" "${throughput[jemalloc]}")"
+        row "server CPU per request, us" "${cpu_per_op[polder]}" "${cpu_per_op[jemalloc]}" \
+                "$(ratio "${cpu_per_op[polder]}" "${cpu_per_op[jemalloc]}")"
+        latency_rows get GET
+        latency_rows set SET
+        row "collections under load" "$(figure %.0f "$(total polder polder_cycles)")" "-"
+        row "longest stop, ms" "$(figure %.3f "$(last polder polder_stop_ns_max) / 1e6")" "-"
+        row "all stops under load, ms" \
+                "$(figure %.3f "$(total polder polder_stop_ns_total) / 1e6")" "-"
+        row "live" "$(mib "$(last polder polder_live_bytes)")" \
+                "$(mib "$(last jemalloc jemalloc_allocated_bytes)")" \
+                "$(ratio "$(last polder polder_live_bytes)" "$(last jemalloc jemalloc_allocated_bytes)")"
+        row "heap" "$(mib "$(last polder polder_heap_bytes)")" \
+                "$(mib "$(last jemalloc jemalloc_active_bytes)")" \
+                "$(ratio "$(last polder polder_heap_bytes)" "$(last jemalloc jemalloc_active_bytes)")"
+        row "resident (RSS)" "$(mib "$(last polder used_memory_rss)")" \
+                "$(mib "$(last jemalloc used_memory_rss)")" \
+                "$(ratio "$(last polder used_memory_rss)" "$(last jemalloc used_memory_rss)")"
+        row "of that, in huge pages" "$(cat "$work/polder.huge")%" "$(cat "$work/jemalloc.huge")%"
+        row "on the node it was asked for" "$home" "-"
+        row "by node" "$(cat "$work/polder.nodes")" "$(cat "$work/jemalloc.nodes")"
+        echo
+}
+
+result() {
+        echo "RESULT: with $(figure %.2f "$(last polder polder_live_bytes) / 1073741824") GiB live," \
+                "Polder serves $(ratio "${throughput[polder]}" "${throughput[jemalloc]}") times" \
+                "jemalloc's requests at $(ratio "${cpu_per_op[polder]}" "${cpu_per_op[jemalloc]}")" \
+                "times the CPU each; $(figure %.0f "$(total polder polder_cycles)") collections," \
+                "longest stop $(figure %.2f "$(last polder polder_stop_ns_max) / 1e6") ms." \
+                "Took $((SECONDS - started)) s."
+}
+
+# --- The demo -------------------------------------------------------------------------------
+
+declare -A throughput cpu_per_op latencies
+
+[ -t 1 ] || progress() { :; }
+install_packages
+build
+
+threads=$(($(nproc) > 4 ? $(nproc) / 2 : 2))
+available=$(awk '/^MemAvailable:/ { print int($2 / 1024) }' /proc/meminfo)
+[ "$available" -ge 3072 ] || die "3 GiB of free memory are needed, here are $available MiB"
+
+start polder build/examples/kvd/kvd
+fill polder
+calibrate
+if [ "$available" -ge 5120 ]; then
+        start jemalloc build/examples/kvd/kvd-malloc
+        fill jemalloc
+        for size in "${sizes[@]}"; do
+                slice polder "$size"
+                slice jemalloc "$size"
+        done
+        places polder
+        places jemalloc
+else
+        for size in "${sizes[@]}"; do slice polder "$size"; done
+        places polder
+        stop polder
+        start jemalloc build/examples/kvd/kvd-malloc
+        fill jemalloc
+        for size in "${sizes[@]}"; do slice jemalloc "$size"; done
+        places jemalloc
+fi
+figures polder
+figures jemalloc
+table
+[ -z "${pid[polder]:-}" ] || stop polder
+stop jemalloc
+result

@@ -1,0 +1,29 @@
+tests_arena_unit_SOURCES = \
+	tests/arena/arena_test.h \
+	tests/arena/test_arena.c \
+	tests/arena/test_bump.c \
+	tests/arena/test_cache.c \
+	tests/arena/test_central.c \
+	tests/arena/test_decay.c \
+	tests/arena/test_huge.c \
+	tests/arena/test_malloc.c \
+	tests/arena/test_manual.c \
+	tests/arena/test_page_heap.c \
+	tests/arena/test_region.c \
+	tests/arena/test_settings.c \
+	tests/arena/test_size_class.c \
+	tests/arena/test_span.c \
+	tests/arena/test_sweep.c
+tests_arena_unit_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_arena_unit_LDADD = libpld_fake.la $(FLOOR2) $(CRITERION_LIBS)
+
+if HAVE_CRITERION
+if !TSAN
+units += tests/arena_unit
+endif
+endif
+
+# Every sanitizer can watch this one.
+check_PROGRAMS += tests/arena/stress_malloc
+TESTS += tests/arena/stress_malloc
+tests_arena_stress_malloc_LDADD = $(FLOOR2)
