@@ -187,14 +187,17 @@ static bool serve_for_try(struct pld_thread *thread)
         uint32_t blocked = PLD_THREAD_BLOCKED;
         if (!pld_cas_acq_rel(&thread->state, &blocked, PLD_THREAD_HELD))
                 return false;
+        /* It may have served itself just before it became BLOCKED. */
         pld_step step = pld_load_relaxed(&thread->asked);
         if (step == stop_here) {
                 stop_step(thread); /* it stays HELD until resumed */
                 answer(thread);
                 return true;
         }
-        step(thread);
-        answer(thread);
+        if (step) {
+                step(thread);
+                answer(thread);
+        }
         pld_store_release(&thread->state, PLD_THREAD_BLOCKED);
         pld_futex_wake(&thread->state, 1);
         return true;

@@ -10,3 +10,9 @@ SOAK_SECONDS = 3600
 .PHONY: soak
 soak: tests/stress/stress
 	STRESS_SECONDS=$(SOAK_SECONDS) top_builddir=. $(top_srcdir)/tests/stress/run
+
+# The real code, broken on purpose.
+EXTRA_DIST += tests/stress/mutants
+.PHONY: mutants
+mutants:
+	$(top_srcdir)/tests/stress/mutants

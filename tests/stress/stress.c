@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SHARED = 2048, OWN = 64, MAX_DEPTH = 40, MAX_THREADS = 64, PARCELS = 512 };
+enum { SHARED = 2048, OWN = 64, MAX_DEPTH = 40, MAX_THREADS = 64, PARCELS = 512, WEAKS = 512, JUNK = 32 };
 
 struct guard { /* has a finalizer; in no cycle, or it would never run */
         struct text *text;
@@ -50,11 +50,13 @@ struct text { /* a leaf */
 };
 
 static const struct polder_layout *node_layout, *guard_layout, *slot_layout;
-static struct node *shared[SHARED]; /* a registered root */
+static struct node *shared[SHARED];        /* a registered root */
+static struct polder_weak *weaks[WEAKS];   /* another: of objects that may be long gone */
 static void *_Atomic parcels[PARCELS]; /* malloc'ed blocks on their way */
 static _Atomic bool over;
 static _Atomic uint64_t nfailures, noperations, nfinalized, nfinalizable, nthreads_made, nweak_gone;
 static _Atomic uint64_t ids;
+static _Atomic uintptr_t latest[JUNK]; /* addresses of new nodes; no root */
 
 static void fail(const char *what, const void *at)
 {
@@ -139,6 +141,7 @@ static struct node *new_node(struct pld_random *random, struct node *next)
                 return NULL;
         uint64_t id = atomic_fetch_add_explicit(&ids, 1, memory_order_relaxed);
         uint32_t depth = next ? next->depth + 1 : 0;
+        atomic_store_explicit(&latest[id % JUNK], (uintptr_t)node, memory_order_relaxed);
         /* The newest object: plain stores (rule 3). */
         *node = (struct node){ .next = depth < MAX_DEPTH ? next : NULL,
                                .text = text,
@@ -180,6 +183,7 @@ static struct array *new_array(struct pld_random *random)
 struct self {
         struct pld_random random;
         struct node *own[OWN]; /* on the thread's stack: no barrier */
+        uintptr_t junk[JUNK];  /* words that look like pointers to cells not yet born */
 };
 
 static struct node *walk(struct self *self, struct node *node)
@@ -302,6 +306,21 @@ static void use_weak(struct self *self)
         }
 }
 
+/* Gets back what nobody has held for a while, if it is still there. */
+static void revive(struct self *self)
+{
+        struct polder_weak **slot = &weaks[pld_random_below(&self->random, WEAKS)];
+        struct polder_weak *weak = polder_load(slot);
+        struct node *node = weak ? polder_weak_get(weak) : NULL;
+        if (node && look_at(node))
+                polder_store(&shared[pld_random_below(&self->random, SHARED)], node);
+        if (weak && !node)
+                atomic_fetch_add(&nweak_gone, 1);
+        node = new_node(&self->random, NULL);
+        if (node)
+                polder_store(slot, polder_weak_new(node));
+}
+
 static void use_malloc(struct self *self)
 {
         size_t nbytes = pld_random_below(&self->random, 8) ? pld_random_below(&self->random, 500)
@@ -366,6 +385,8 @@ static void pin_for_a_while(struct self *self)
 
 static void one_step(struct self *self)
 {
+        uint32_t i = pld_random_below(&self->random, JUNK);
+        self->junk[i] = latest[i] + (1 + pld_random_below(&self->random, 20)) * sizeof(struct node);
         switch (pld_random_below(&self->random, 128)) {
         case 0:
                 recurse(self, (int)pld_random_below(&self->random, 100), pick(self));
@@ -379,8 +400,10 @@ static void one_step(struct self *self)
         case 3:
         case 4:
         case 5:
-        case 6:
                 use_weak(self);
+                break;
+        case 6:
+                revive(self);
                 break;
         case 7 ... 30:
                 use_array(self);
@@ -458,7 +481,9 @@ static void *drop_everything(void *unused)
         for (unsigned i = 0; i < PARCELS; i++)
                 polder_free(atomic_exchange(&parcels[i], NULL));
         polder_clear(shared, sizeof shared);
+        polder_clear(weaks, sizeof weaks);
         polder_root_remove(shared);
+        polder_root_remove(weaks);
         return NULL;
 }
 
@@ -505,6 +530,7 @@ int main(int argc, char **argv)
         guard_layout = POLDER_LAYOUT(struct guard, text);
         slot_layout = polder_layout(sizeof(void *), &(uint64_t){ 1 });
         polder_root_add(shared, sizeof shared);
+        polder_root_add(weaks, sizeof weaks);
         polder_thread_detach(); /* this thread's stack holds nothing */
         run(seconds, nthreads, seed, mode);
         pthread_t last;
