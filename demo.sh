@@ -12,8 +12,8 @@ packages=(build-essential autoconf automake libtool pkgconf libnuma-dev libuv1-d
         libjemalloc-dev liburcu-dev redis-tools libcriterion-dev)
 keys=1900000              # of 464 bytes on average: about 1 GiB with their keys
 sizes=(64 256 512 1024)   # of the values, in bytes
-slice_seconds=15          # a slice for each size and server
-clients=16 pipeline=8     # of each of the two load generators of a slice
+slices=4 slice_seconds=15 # of load, for each server
+clients=16 pipeline=8     # clients of each kind, GET and SET; requests a client sends at once
 
 work=$(mktemp -d)
 declare -A pid port
@@ -103,6 +103,7 @@ build() {
 
 # start WHO SERVER
 start() {
+        : >"$work/$1.log"
         "$2" --port 0 --threads "$threads" >"$work/$1.log" 2>&1 &
         pid[$1]=$!
         local try
@@ -127,9 +128,18 @@ snapshot() {
 
 # bench WHO NAME ARGUMENTS...: in the background; its report goes to a file of that name
 bench() {
-        redis-benchmark -p "${port[$1]}" --precision 3 -c $clients -P $pipeline -r $keys \
-                "${@:3}" >"$work/$2" 2>&1 &
+        redis-benchmark -p "${port[$1]}" --precision 3 -r $keys "${@:3}" >"$work/$2.bench" 2>&1 &
         children+=("$!")
+}
+
+# load WHO NAME COUNT: so many GETs, and as many SETs, a share of each size
+load() {
+        local size nsizes=${#sizes[@]}
+        bench "$1" "$2.get" -t get -n "$3" -c $clients -P $pipeline
+        for size in "${sizes[@]}"; do
+                bench "$1" "$2.set.$size" -t set -d "$size" -n $(($3 / nsizes)) \
+                        -c $((clients / nsizes)) -P $pipeline
+        done
 }
 
 # await WHO WORDS: waits for the benches, showing how fast the server goes
@@ -153,7 +163,7 @@ fill() {
         local size
         step "filling the server over $1 with $keys keys"
         for size in "${sizes[@]}"; do
-                bench "$1" "fill.$size.bench" -t set -d "$size" -n $keys -P 32
+                bench "$1" "fill.$size" -t set -d "$size" -n $keys -P 32
         done
         await "$1" "filling:"
 }
@@ -163,21 +173,19 @@ calibrate() {
         local before ntried=300000
         step "trying out the load"
         before=$(date +%s%N)
-        bench polder try.get.bench -t get -n $ntried
-        bench polder try.set.bench -t set -d 256 -n $ntried
+        load polder try $ntried
         await polder "trying out:"
         nrequests=$((ntried * slice_seconds * 1000000000 / ($(date +%s%N) - before)))
 }
 
-# slice WHO SIZE
+# slice WHO NUMBER
 slice() {
         local before
-        step "load on the server over $1: half GET, half SET of $2 bytes"
+        step "load on the server over $1, $2 of $slices"
         snapshot "$1" >"$work/$1.$2.before"
         before=$(date +%s%N)
-        bench "$1" "$1.$2.get.bench" -t get -n "$nrequests"
-        bench "$1" "$1.$2.set.bench" -t set -d "$2" -n "$nrequests"
-        await "$1" "values of $2 bytes:"
+        load "$1" "$1.$2" "$nrequests"
+        await "$1" "half GET, half SET:"
         echo "wall_ns=$(($(date +%s%N) - before))" >"$work/$1.$2.wall"
         snapshot "$1" >"$work/$1.$2.after"
         sleep 1
@@ -204,10 +212,10 @@ places() {
 
 # total WHO KEY: what it has grown by, over all slices
 total() {
-        local size
-        for size in "${sizes[@]}"; do
-                sed -n "s/^$2=/- /p" "$work/$1.$size.before"
-                sed -n "s/^$2=/+ /p" "$work/$1.$size.after"
+        local number
+        for ((number = 1; number <= slices; number++)); do
+                sed -n "s/^$2=/- /p" "$work/$1.$number.before"
+                sed -n "s/^$2=/+ /p" "$work/$1.$number.after"
         done | awk '{ sum += $1 == "+" ? $2 : -$2 } END { printf "%.6f", sum }'
 }
 
@@ -218,7 +226,7 @@ last() {
 # latency WHO KIND SHARE: of the GETs or SETs of all slices together, in milliseconds.
 # Each report holds points of its distribution; they are added up.
 latency() {
-        cat "$work/$1".*."$2".bench | tr '\r' '\n' | awk '
+        cat "$work/$1".*."$2"*.bench | tr '\r' '\n' | awk '
                 /Latency by percentile/ { run++ }
                 /cumulative count/ {
                         count = $NF
@@ -342,19 +350,19 @@ calibrate
 if [ "$available" -ge 5120 ]; then
         start jemalloc build/examples/kvd/kvd-malloc
         fill jemalloc
-        for size in "${sizes[@]}"; do
-                slice polder "$size"
-                slice jemalloc "$size"
+        for ((number = 1; number <= slices; number++)); do
+                slice polder $number
+                slice jemalloc $number
         done
         places polder
         places jemalloc
 else
-        for size in "${sizes[@]}"; do slice polder "$size"; done
+        for ((number = 1; number <= slices; number++)); do slice polder $number; done
         places polder
         stop polder
         start jemalloc build/examples/kvd/kvd-malloc
         fill jemalloc
-        for size in "${sizes[@]}"; do slice jemalloc "$size"; done
+        for ((number = 1; number <= slices; number++)); do slice jemalloc $number; done
         places jemalloc
 fi
 figures polder

@@ -53,10 +53,10 @@ static void stand_in(uint64_t now)
 static PLD_NOINLINE void wake_slow(void)
 {
         uint32_t asleep = 0;
-        uint64_t now = pld_now_ns();
-        if (pld_locks_held() || now < pld_load_relaxed(&retry_ns))
+        if (pld_page_heap_idle_bytes() == 0 || pld_locks_held())
                 return;
-        if (pld_page_heap_idle_bytes() == 0 || !pld_cas_relaxed(&awake, &asleep, 1))
+        uint64_t now = pld_now_ns();
+        if (now < pld_load_relaxed(&retry_ns) || !pld_cas_relaxed(&awake, &asleep, 1))
                 return;
         if (pld_load_relaxed(&made)) {
                 pld_futex_wake(&awake, INT_MAX);

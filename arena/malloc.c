@@ -170,32 +170,36 @@ static void free_collected(void *p)
         pld_free_collected(p);
 }
 
+/* True: a span was released. */
+static bool free_foreign(void *p)
+{
+        struct pld_span *span = span_of_block("free", p);
+        if (span->class == PLD_CLASS_LARGE) {
+                pld_large_free(span);
+                return true;
+        }
+        check_not_free(p);
+        poison(span, p);
+        return pld_manual_free_remote(span, p);
+}
+
 static PLD_NOINLINE void free_slow(void *p)
 {
         if (!p)
                 return;
         int saved = errno;
-        if (pld_place_kind(pld_place_of((uintptr_t)p)) == PLD_KIND_COLLECTED) {
+        if (pld_place_kind(pld_place_of((uintptr_t)p)) == PLD_KIND_COLLECTED)
                 free_collected(p);
-        } else {
-                struct pld_span *span = span_of_block("free", p);
-                if (span->class == PLD_CLASS_LARGE) {
-                        pld_large_free(span);
-                } else {
-                        check_not_free(p);
-                        poison(span, p);
-                        pld_manual_free_remote(span, p);
-                }
-        }
-        pld_decay_notice();
+        else if (free_foreign(p))
+                pld_decay_notice();
         errno = saved;
 }
 
 static PLD_NOINLINE void unused_slow(struct pld_span *span)
 {
         int saved = errno;
-        pld_manual_unused(pld_cache_mine, span);
-        pld_decay_notice();
+        if (pld_manual_unused(pld_cache_mine, span))
+                pld_decay_notice();
         errno = saved;
 }
 

@@ -178,13 +178,13 @@ static struct shelf *shelf_of(const struct pld_span *span)
         return &slices[span->slice].shelves[span->class];
 }
 
-/* The caller owns the span, and it is on none of its lists. */
-static void abandon(struct pld_span *span)
+/* The caller owns the span, and it is on none of its lists. True: it was released. */
+static bool abandon(struct pld_span *span)
 {
         collect(span);
         if (span->manual.used == 0) {
                 release(span);
-                return;
+                return true;
         }
         struct shelf *shelf = shelf_of(span);
         span->manual.where = PLD_MANUAL_NOWHERE;
@@ -193,6 +193,7 @@ static void abandon(struct pld_span *span)
         pld_add_relaxed(&shelf->nspans, 1);
         pld_store_release(&span->manual.owner, NULL); /* with claim() */
         pld_unlock(&shelf->lock);
+        return false;
 }
 
 static bool claim(struct pld_span *span, struct pld_cache *cache)
@@ -229,16 +230,17 @@ static struct pld_span *adopt(struct pld_cache *cache, unsigned class)
 /* ---- A cache's lists --------------------------------------------------------------- */
 
 /* The caller's span, on no list. One without a block out is kept only where
- * the cache has no other to go on with. */
-static void list_or_release(struct pld_cache *cache, struct pld_span *span)
+ * the cache has no other to go on with. True: it was released. */
+static bool list_or_release(struct pld_cache *cache, struct pld_span *span)
 {
         struct pld_list *list = &cache->manual.spans[span->class];
         if (span->manual.used == 0 && !pld_list_is_empty(list)) {
                 release(span);
-                return;
+                return true;
         }
         span->manual.where = PLD_MANUAL_LISTED;
         pld_list_push(list, &span->link);
+        return false;
 }
 
 static void make_current(struct pld_cache *cache, struct pld_span *span)
@@ -377,8 +379,9 @@ struct pld_block *pld_manual_refill(struct pld_cache *cache, unsigned class)
 
 /* ---- Frees --------------------------------------------------------------------------- */
 
-void pld_manual_unused(struct pld_cache *cache, struct pld_span *span)
+bool pld_manual_unused(struct pld_cache *cache, struct pld_span *span)
 {
+        bool released = false;
         enter(cache);
         switch (span->manual.where) {
         case PLD_MANUAL_FULLED: /* M2: its first free since it was full */
@@ -390,12 +393,13 @@ void pld_manual_unused(struct pld_cache *cache, struct pld_span *span)
                 break;
         case PLD_MANUAL_LISTED:
                 pld_list_remove(&span->link);
-                list_or_release(cache, span);
+                released = list_or_release(cache, span);
                 break;
         default: /* a forked child's orphan: it is on no list of ours */
                 break;
         }
         leave(cache);
+        return released;
 }
 
 /* Only for the one who cleared `full`: M4. */
@@ -427,7 +431,7 @@ static void push_own(struct pld_span *span, struct pld_block *block)
 }
 
 /* The caller claimed the span, which is still on its shelf. */
-static void free_claimed(struct pld_span *span, struct pld_block *block, struct pld_cache *cache)
+static bool free_claimed(struct pld_span *span, struct pld_block *block, struct pld_cache *cache)
 {
         struct shelf *shelf = shelf_of(span);
         pld_lock(&shelf->lock);
@@ -435,28 +439,27 @@ static void free_claimed(struct pld_span *span, struct pld_block *block, struct 
         pld_unlock(&shelf->lock);
         collect(span);
         push_own(span, block);
-        if (cache == &borrower)
-                abandon(span);
-        else
-                list_or_release(cache, span);
+        return cache == &borrower ? abandon(span) : list_or_release(cache, span);
 }
 
-void pld_manual_free_remote(struct pld_span *span, struct pld_block *block)
+bool pld_manual_free_remote(struct pld_span *span, struct pld_block *block)
 {
         block->key = pld_manual_key_of(block); /* M7 */
         if (pld_load_relaxed(&span->manual.owner)) {
                 push_remote(span, block);
-                return;
+                return false;
         }
         struct pld_cache *mine = pld_cache_mine;
         bool at_home = mine != &pld_cache_none && mine->slice == span->slice; /* M6 */
         struct pld_cache *cache = at_home ? mine : &borrower;
+        bool released = false;
         enter(cache);
         if (claim(span, cache))
-                free_claimed(span, block, cache);
+                released = free_claimed(span, block, cache);
         else
                 push_remote(span, block);
         leave(cache);
+        return released;
 }
 
 /* ---- Giving a cache up ----------------------------------------------------------------- */

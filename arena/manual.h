@@ -53,10 +53,11 @@ bool pld_manual_empty_orphan(struct pld_cache *cache);
 struct pld_block *pld_manual_refill(struct pld_cache *cache, unsigned class);
 /* One block from the slice's shared cache, under a lock. */
 struct pld_block *pld_manual_shared(unsigned slice, unsigned class, bool strict);
-/* The owner's free brought span->manual.used to 0. */
-void pld_manual_unused(struct pld_cache *cache, struct pld_span *span);
-/* A free by someone who is not the owner; the block is the caller's until then. */
-void pld_manual_free_remote(struct pld_span *span, struct pld_block *block);
+/* The owner's free brought span->manual.used to 0. True: the span was released. */
+bool pld_manual_unused(struct pld_cache *cache, struct pld_span *span);
+/* A free by someone who is not the owner; the block is the caller's until then.
+ * True: the span was released. */
+bool pld_manual_free_remote(struct pld_span *span, struct pld_block *block);
 
 /* Gives back the free spans that only wait for someone to look: of dead threads,
  * of the shared caches, and of the calling thread. Bytes given back. */

@@ -57,6 +57,7 @@ static int64_t decay_ms;                        /* const after start */
 static _Atomic size_t limit_bytes;
 static _Atomic size_t backed_bytes;
 static _Atomic size_t huge_bytes;
+static _Atomic size_t idle_bytes; /* over all slices; relaxed: read as a hint */
 
 static struct pld_huge *huge_at(uintptr_t at)
 {
@@ -87,6 +88,7 @@ static void leave_idle_locked(struct page_heap *heap, struct pld_huge *huge)
 {
         pld_list_remove(&huge->link);
         heap->nidle--;
+        pld_sub_relaxed(&idle_bytes, PLD_HUGE_BYTES);
 }
 
 static void become_busy_locked(struct page_heap *heap, struct pld_huge *huge)
@@ -112,6 +114,7 @@ static void become_idle_locked(struct page_heap *heap, struct pld_huge *huge, ui
         huge->idle_since_ns = now_ns;
         pld_list_push(&heap->idle, &huge->link);
         heap->nidle++;
+        pld_add_relaxed(&idle_bytes, PLD_HUGE_BYTES);
         come_home_locked(heap, huge);
 }
 
@@ -521,13 +524,7 @@ size_t pld_page_heap_huge_bytes(void)
 
 size_t pld_page_heap_idle_bytes(void)
 {
-        size_t n = 0;
-        for (unsigned i = 0; i < nslices; i++) {
-                pld_lock(&heaps[i]->lock);
-                n += heaps[i]->nidle;
-                pld_unlock(&heaps[i]->lock);
-        }
-        return n << PLD_HUGE_SHIFT;
+        return pld_load_relaxed(&idle_bytes);
 }
 
 size_t pld_page_heap_used_bytes(void)

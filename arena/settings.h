@@ -9,8 +9,8 @@
 struct pld_arena_settings {
         const char *pages;   /* POLDER_PAGES: the backing chain */
         const char *nodes;   /* POLDER_NODES; NULL: what the process is allowed */
-        size_t reserve;      /* POLDER_RESERVE: bytes backed at start, over all nodes */
-        bool prefault;       /* POLDER_PREFAULT: the reserve is populated at start */
+        size_t reserve;      /* POLDER_RESERVE: bytes populated from the start on, over all nodes */
+        bool prefault;       /* POLDER_PREFAULT: the start waits until the reserve is populated */
         int64_t decay_ms;    /* POLDER_DECAY_MS */
         size_t limit;        /* POLDER_MEMORY_LIMIT with ",hard"; 0: none */
         size_t max_spans;    /* POLDER_MAX_SPANS; 0: none */

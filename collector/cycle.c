@@ -24,6 +24,7 @@
  *     could not be made, by the thread that asks for one. */
 #include "collector/cycle.h"
 
+#include "arena/decay.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/futex.h"
@@ -42,7 +43,13 @@
 #include <errno.h>
 #include <sched.h>
 
-enum { STOP_TRIES = 3, SWEEP_BATCH = 64, UPDATE_NS = 1000000 };
+enum {
+        STOP_TRIES = 3,         /* that find something grey; then it is marked in the stop */
+        LATE_TRIES = 100,       /* that some thread does not come to in time */
+        STOP_WITHIN_NS = 250000,
+        SWEEP_BATCH = 64,
+        UPDATE_NS = 1000000
+};
 
 _Atomic uint32_t pld_phase;
 
@@ -229,28 +236,46 @@ static uint64_t count_stop(uint64_t start_ns)
         return took_ns;
 }
 
-/* One stop; true when it ended in the flip. */
-static bool stop_and_flip(bool last_try, uint64_t *stop_ns)
+enum outcome { FLIPPED, STILL_GREY, LATE };
+
+/* One stop. A thread that is not on a CPU may be long in coming, and the others
+ * must not be held for that: then it is given up, to be tried again. */
+static enum outcome stop_and_flip(bool may_be_late, bool may_be_grey, uint64_t *stop_ns)
 {
+        enum outcome outcome = FLIPPED;
         pld_threads_lock();
         uint64_t start_ns = pld_now_ns();
-        pld_threads_stop_locked(step_flush);
-        bool grey = had_work_locked() || pld_load_acquire(&pld_grey_credits) != 0 ||
-                    pld_load_relaxed(&pld_grey_overflow);
-        if (grey && last_try)
-                mark_stopped_locked();
-        if (!grey || last_try)
+        if (!pld_threads_stop_locked(step_flush, may_be_late ? STOP_WITHIN_NS : 0)) {
+                outcome = LATE;
+        } else if (had_work_locked() || pld_load_acquire(&pld_grey_credits) != 0 ||
+                   pld_load_relaxed(&pld_grey_overflow)) {
+                outcome = may_be_grey ? STILL_GREY : FLIPPED;
+                if (outcome == FLIPPED)
+                        mark_stopped_locked();
+        }
+        if (outcome == FLIPPED)
                 flip_locked();
         pld_threads_resume_locked();
         *stop_ns += count_stop(start_ns);
         pld_threads_unlock();
-        return !grey || last_try;
+        return outcome;
 }
 
 static void terminate(uint64_t *stop_ns)
 {
-        for (unsigned tries = 1; !stop_and_flip(tries == STOP_TRIES, stop_ns); tries++)
+        unsigned grey = 1, late = 0;
+        for (;;) {
+                switch (stop_and_flip(late < LATE_TRIES, grey < STOP_TRIES, stop_ns)) {
+                case FLIPPED:
+                        return;
+                case STILL_GREY:
+                        grey++;
+                        break;
+                case LATE:
+                        late++;
+                }
                 mark();
+        }
 }
 
 static void sweep(void)
@@ -258,6 +283,7 @@ static void sweep(void)
         while (pld_sweep_some(SWEEP_BATCH))
                 ;
         pld_sweep_finish();
+        pld_decay_notice();
 }
 
 static void run_concurrent(struct pld_trace *trace)
@@ -288,7 +314,7 @@ static void run_stopped(struct pld_trace *trace)
         trace->begin_ns = pld_now_ns();
         pld_threads_lock();
         trace->mark_ns = trace->stop_ns = pld_now_ns();
-        pld_threads_stop_locked(step_stopped_scan);
+        pld_threads_stop_locked(step_stopped_scan, 0);
         begin_marking();
         mark_stopped_locked();
         flip_locked();

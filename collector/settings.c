@@ -66,15 +66,20 @@ static bool parse_debug_word(const char *word, size_t nbytes, struct pld_collect
                 on = equals[1] == '1';
                 nbytes = (size_t)(equals - word);
         }
-        if (nbytes == 7 && !memcmp(word, "gctrace", 7))
-                out->gctrace = on;
-        else if (nbytes == 6 && !memcmp(word, "verify", 6))
-                out->verify = on;
-        else if (nbytes == 5 && !memcmp(word, "rules", 5))
-                out->rules = on;
-        else
-                return false;
-        return true;
+        struct {
+                const char *name;
+                bool *flag;
+        } const words[] = { { "gctrace", &out->gctrace },
+                            { "verify", &out->verify },
+                            { "rules", &out->rules },
+                            { "stagger", &out->stagger } };
+        for (size_t i = 0; i < PLD_COUNT_OF(words); i++) {
+                if (strlen(words[i].name) == nbytes && !memcmp(words[i].name, word, nbytes)) {
+                        *words[i].flag = on;
+                        return true;
+                }
+        }
+        return false;
 }
 
 static bool parse_debug(const char *text, struct pld_collector_settings *out)
@@ -91,8 +96,8 @@ static bool parse_debug(const char *text, struct pld_collector_settings *out)
 
 void pld_options_from_environment(struct polder_options *options)
 {
-        static const char debug_takes[] = "gctrace, verify and rules, each with =0 or =1 behind it or "
-                                          "not, separated by commas; nothing is switched on";
+        static const char debug_takes[] = "gctrace, verify, rules and stagger, each with =0 or =1 behind it "
+                                          "or not, separated by commas; nothing is switched on";
         struct pld_arena_settings arena;
         pld_arena_settings_init(&arena);
         *options = (struct polder_options){

@@ -11,7 +11,7 @@ struct pld_collector_settings {
         int gc_percent;        /* POLDER_GC_PERCENT; negative: off */
         size_t memory_limit;   /* POLDER_MEMORY_LIMIT; 0: none */
         int workers_per_node;  /* POLDER_WORKERS; 0: a quarter of the node's CPUs */
-        bool gctrace, verify, rules; /* POLDER_DEBUG */
+        bool gctrace, verify, rules, stagger; /* POLDER_DEBUG */
 };
 
 extern struct pld_collector_settings pld_settings; /* const after start, but for the pacer's */

@@ -9,8 +9,9 @@
  * time or in parallel, as it happens: that is a handshake. A stop is a handshake
  * whose step ends in waiting.
  *
- * T1  a step is done exactly once for each asked thread: by the thread while it
- *     is RUNNING, by the asker after it moved the state from BLOCKED to HELD.
+ * T1  a step is done at most once for each asked thread, by whoever takes it out
+ *     of `asked`: the thread while it is RUNNING, or the asker after it moved the
+ *     state from BLOCKED to HELD; or the asker takes it back undone.
  * T2  no step happens between polder_enter_() and polder_leave_(), nor while the
  *     thread holds a lock of Polder's: the handler sees both and returns; the
  *     flag stays up, and the signal is sent again after a while.
@@ -28,6 +29,7 @@
 #include "base/futex.h"
 #include "collector/pacer.h"
 #include "collector/rules.h"
+#include "collector/settings.h"
 #include "collector/start.h"
 
 #include <polder/arena.h>
@@ -42,6 +44,7 @@ enum {
         SPIN_YIELDS = 8,
         FIRST_SIGNAL_NS = 20000,
         NEXT_SIGNAL_NS = 200000,
+        STAGGER_NS = 200000,
         DESTRUCTOR_ROUNDS = 2,
         STOP_SIGNAL = SIGURG /* ignored by default, and debuggers pass it on (Go's choice) */
 };
@@ -68,8 +71,7 @@ static struct sigaction former_action;
 
 static void answer(struct pld_thread *thread)
 {
-        thread->tls->asked = 0;
-        pld_store_release(&thread->asked, NULL); /* pairs with the asker's acquire */
+        pld_store_release(&thread->pending, false); /* pairs with the asker's acquire */
         pld_add_release(&answers, 1);
         if (pld_load_seq_cst(&asker_sleeps))
                 pld_futex_wake(&answers, 1);
@@ -93,7 +95,7 @@ static void serve(struct pld_thread *thread)
          * either we see the step or the flag goes up again. */
         thread->tls->asked = 0;
         pld_fence_seq_cst();
-        pld_step step = pld_load_acquire(&thread->asked);
+        pld_step step = pld_exchange_acq_rel(&thread->asked, NULL);
         if (!step)
                 return;
         if (step == stop_here) {
@@ -176,9 +178,17 @@ static struct pld_thread *thread_at(struct pld_list *item)
 
 static void ask(struct pld_thread *thread, pld_step step)
 {
+        pld_store_relaxed(&thread->pending, true);
         pld_store_release(&thread->asked, step);
         pld_fence_seq_cst();
         thread->tls->asked = 1;
+}
+
+/* Too late where the thread is at it already: then its answer is near. */
+static void take_back(struct pld_thread *thread)
+{
+        if (pld_exchange_acq_rel(&thread->asked, NULL))
+                pld_store_relaxed(&thread->pending, false);
 }
 
 /* For a thread in a blocking section: T1. */
@@ -187,8 +197,9 @@ static bool serve_for_try(struct pld_thread *thread)
         uint32_t blocked = PLD_THREAD_BLOCKED;
         if (!pld_cas_acq_rel(&thread->state, &blocked, PLD_THREAD_HELD))
                 return false;
-        /* It may have served itself just before it became BLOCKED. */
-        pld_step step = pld_load_relaxed(&thread->asked);
+        /* NULL: it served itself just before it became BLOCKED. */
+        pld_step step = pld_exchange_acq_rel(&thread->asked, NULL);
+        thread->tls->asked = 0;
         if (step == stop_here) {
                 stop_step(thread); /* it stays HELD until resumed */
                 answer(thread);
@@ -221,7 +232,7 @@ static unsigned serve_round(bool with_signal)
         unsigned nwaiting = 0;
         pld_list_each(item, &threads) {
                 struct pld_thread *thread = thread_at(item);
-                if (!pld_load_acquire(&thread->asked) || serve_for_try(thread))
+                if (!pld_load_acquire(&thread->pending) || serve_for_try(thread))
                         continue;
                 nwaiting++;
                 if (with_signal)
@@ -230,16 +241,20 @@ static unsigned serve_round(bool with_signal)
         return nwaiting;
 }
 
-static void await_answers(void)
+/* until_ns 0: for ever. False: time is up, and some have not answered. */
+static bool await_answers(uint64_t until_ns)
 {
         uint64_t next_signal_ns = pld_now_ns() + FIRST_SIGNAL_NS;
         for (unsigned round = 0;; round++) {
                 uint32_t seen = pld_load_acquire(&answers);
-                bool late = pld_now_ns() >= next_signal_ns;
+                uint64_t now_ns = pld_now_ns();
+                bool late = now_ns >= next_signal_ns;
                 if (!serve_round(late))
-                        return;
+                        return true;
+                if (until_ns && now_ns >= until_ns)
+                        return false;
                 if (late)
-                        next_signal_ns = pld_now_ns() + NEXT_SIGNAL_NS;
+                        next_signal_ns = now_ns + NEXT_SIGNAL_NS;
                 if (round < SPIN_YIELDS) {
                         sched_yield();
                         continue;
@@ -250,19 +265,43 @@ static void await_answers(void)
         }
 }
 
+/* Debugging: one thread at a time, with pauses between them, so that threads which
+ * have done the step and threads which have not meet for long. */
+static void stagger(pld_step step)
+{
+        pld_list_each(item, &threads) {
+                struct timespec pause = pld_timespec(STAGGER_NS);
+                ask(thread_at(item), step);
+                await_answers(0);
+                clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        }
+}
+
 void pld_threads_handshake_locked(pld_step step)
 {
         PLD_ASSERT(pld_lock_is_held(&lock));
+        if (pld_settings.stagger) {
+                stagger(step);
+                return;
+        }
         pld_list_each(item, &threads)
                 ask(thread_at(item), step);
-        await_answers();
+        await_answers(0);
 }
 
-void pld_threads_stop_locked(pld_step step)
+bool pld_threads_stop_locked(pld_step step, uint64_t within_ns)
 {
+        PLD_ASSERT(pld_lock_is_held(&lock));
         stop_step = step;
         pld_add_release(&stopping, 1);
-        pld_threads_handshake_locked(stop_here);
+        pld_list_each(item, &threads)
+                ask(thread_at(item), stop_here);
+        if (await_answers(within_ns ? pld_now_ns() + within_ns : 0))
+                return true;
+        pld_list_each(item, &threads)
+                take_back(thread_at(item));
+        await_answers(0); /* of those that were at it */
+        return false;
 }
 
 void pld_threads_resume_locked(void)

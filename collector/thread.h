@@ -42,7 +42,8 @@ struct pld_thread {
         uintptr_t stack_base;             /* const while attached: the high end */
         uintptr_t stack_low;              /* const while attached */
         _Atomic uint32_t state;           /* enum pld_thread_state */
-        _Atomic(pld_step) asked;          /* set by the asker, cleared by who served */
+        _Atomic(pld_step) asked;          /* set by the asker, taken by who serves */
+        _Atomic bool pending;             /* set by the asker, cleared by who served */
         _Atomic uint32_t signalled;       /* a signal is on its way */
         uint32_t blocking_depth;          /* owner */
         uintptr_t sp;                     /* owner, before it is BLOCKED or HELD */
@@ -71,8 +72,10 @@ void pld_threads_unlock(void);
 /* Every attached thread does the step once, by itself, or it is done for it.
  * Threads lock held; the caller is no mutator, or is in a blocking section. */
 void pld_threads_handshake_locked(pld_step step);
-/* Holds every thread, each after having done the step; until resumed. */
-void pld_threads_stop_locked(pld_step step);
+/* Holds every thread, each after having done the step; until resumed. False: some
+ * did not come within within_ns (0: as long as it takes); the others are held all
+ * the same, and must be resumed. */
+bool pld_threads_stop_locked(pld_step step, uint64_t within_ns);
 void pld_threads_resume_locked(void);
 void pld_threads_each_locked(pld_step visit);
 unsigned pld_threads_count_locked(void);

@@ -44,9 +44,7 @@ static bool mark_quantum(struct pld_marker *marker)
 {
         if (pld_mark_some(marker, QUANTUM_BYTES))
                 return true;
-        if (pld_roots_scan_some(marker))
-                return true;
-        return !pld_marker_is_empty(marker);
+        return pld_roots_scan_some(marker);
 }
 
 void pld_mark_dry(struct pld_marker *marker)

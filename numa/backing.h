@@ -26,7 +26,7 @@ enum pld_reason {
         PLD_REASON_NODE_LOW,        /* the node would run out of memory */
         PLD_REASON_NODE_FORBIDDEN,  /* the node was taken from the process (cpuset) */
         PLD_REASON_BIND_REFUSED,    /* the kernel refuses binding to the node */
-        PLD_REASON_BIND_FORBIDDEN,  /* binding is forbidden (seccomp): used unbound where it lies right */
+        PLD_REASON_BIND_FORBIDDEN,  /* binding is forbidden: used unbound, where it lies right */
         PLD_REASON_UNVERIFIED,      /* asking where a page lies is forbidden: used on trust */
         PLD_REASON_MAP_REFUSED,     /* mmap failed */
         PLD_REASON_POPULATE_FAILED, /* no memory when it was touched: a cgroup's limit, a race */

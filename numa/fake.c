@@ -66,9 +66,10 @@ static unsigned ncpus, nastray;
 static int astray_id;
 static size_t reserve_limit;
 static const char *disaster;
+static void (*before_populate)(void);
 static _Thread_local int current_cpu;
 
-/* --- setting it up --------------------------------------------------------------------- */
+/* --- setting it up ---------------------------------------------------------------- */
 
 static void parse_into(const char *list, uint64_t *words, size_t nbits)
 {
@@ -88,6 +89,7 @@ void pld_fake_reset(void)
         CPU_ZERO(&cpus);
         reserve_limit = 64 * PLD_GIB;
         disaster = NULL;
+        before_populate = NULL;
         current_cpu = 0;
         for (int kind = 0; kind < PLD_BACKING_KINDS; kind++)
                 supports[kind] = true;
@@ -199,7 +201,12 @@ void pld_fake_misplace(unsigned n, int id)
         astray_id = id;
 }
 
-/* --- looking at it ------------------------------------------------------------------------ */
+void pld_fake_before_populate(void (*fn)(void))
+{
+        before_populate = fn;
+}
+
+/* --- looking at it ---------------------------------------------------------------- */
 
 unsigned pld_fake_calls(enum pld_fake_call call)
 {
@@ -242,7 +249,7 @@ int pld_fake_node_of(const void *at)
         return id;
 }
 
-/* --- the machinery of failing ---------------------------------------------------------------- */
+/* --- the machinery of failing ----------------------------------------------------- */
 
 /* 0, or the -errno with which this call fails. */
 static int trip(enum pld_fake_call call)
@@ -270,7 +277,7 @@ static void *trip_pointer(enum pld_fake_call call, void *(*real)(size_t), size_t
         return NULL;
 }
 
-/* --- what the machine is ------------------------------------------------------------------------ */
+/* --- what the machine is ---------------------------------------------------------- */
 
 static int fake_nodes_with_memory(struct pld_node_set *out)
 {
@@ -367,12 +374,13 @@ static int fake_node_here(int *cpu)
 {
         *cpu = current_cpu;
         for (int id = 0; id < PLD_NODE_IDS; id++)
-                if (nodes[id].exists && (unsigned)current_cpu - nodes[id].first_cpu < nodes[id].ncpus)
+                if (nodes[id].exists &&
+                    (unsigned)current_cpu - nodes[id].first_cpu < nodes[id].ncpus)
                         return id;
         return -ENOSYS;
 }
 
-/* --- addresses and pages ---------------------------------------------------------------------------- */
+/* --- addresses and pages ---------------------------------------------------------- */
 
 static size_t fake_reserve_limit(void)
 {
@@ -607,6 +615,10 @@ static int fake_populate(void *raw, size_t nbytes, size_t *faults)
         int error = trip(PLD_FAKE_POPULATE);
         if (error)
                 return error;
+        void (*fn)(void) = before_populate;
+        before_populate = NULL;
+        if (fn)
+                fn();
         uintptr_t at = (uintptr_t)raw;
         pld_lock(&lock);
         bool of_pool = pool_of(at) != NULL;
@@ -650,7 +662,7 @@ static int fake_nodes_of(void **at, size_t n, int *ids)
         return 0;
 }
 
-/* --- threads ---------------------------------------------------------------------------------------- */
+/* --- threads ---------------------------------------------------------------------- */
 
 static int fake_thread_create(pthread_t *out, size_t stack_bytes, void *(*fn)(void *), void *arg)
 {

@@ -61,6 +61,9 @@ void pld_fake_forbid(enum pld_fake_call call, int error);
 /* The next n populated huge pages lie on this node, wherever they were bound. */
 void pld_fake_misplace(unsigned n, int id);
 
+/* Called once, before the next populate does anything, without the fake's lock. */
+void pld_fake_before_populate(void (*fn)(void));
+
 unsigned pld_fake_calls(enum pld_fake_call call); /* since the reset, failed ones too */
 size_t pld_fake_free_bytes(int id);
 size_t pld_fake_pool(int id);

@@ -14,7 +14,7 @@
 
 enum { PLD_MAX_NODES = 64 };
 
-/* What the kernel's task policy asks of an allocator (DESIGN: policy table). */
+/* What the kernel's task policy asks of an allocator. */
 enum pld_policy {
         PLD_POLICY_LOCAL,     /* default, local: the calling CPU's node */
         PLD_POLICY_BIND,      /* only the nodes of the mask, the nearest first */

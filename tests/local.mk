@@ -21,6 +21,7 @@ tests_base_unit_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_base_unit_LDADD = $(FLOOR0) $(CRITERION_LIBS)
 
 tests_numa_unit_SOURCES = \
+	tests/numa/machine_setup.h \
 	tests/numa/test_backing.c \
 	tests/numa/test_fake.c \
 	tests/numa/test_machine.c \
@@ -50,6 +51,9 @@ EXTRA_DIST += tests/law/include_law
 check_PROGRAMS += tests/guest/place_numa
 tests_guest_place_numa_SOURCES = tests/guest/place_numa.c tests/guest/place.h
 tests_guest_place_numa_LDADD = $(FLOOR1)
+check_PROGRAMS += tests/guest/place_heap
+tests_guest_place_heap_SOURCES = tests/guest/place_heap.c tests/guest/place.h
+tests_guest_place_heap_LDADD = $(FLOOR3)
 TESTS += tests/guest/run
 EXTRA_DIST += tests/guest/inside tests/guest/numaguest tests/guest/run
 
@@ -63,6 +67,8 @@ tests_model_cycle_model_SOURCES = \
 	tests/model/program.c tests/model/collector.c tests/model/judge.c \
 	tests/model/explore.c tests/model/explore.h
 
+include tests/arena/local.mk
+include tests/kvd/local.mk
 include tests/silent/local.mk
 include tests/stress/local.mk
 

@@ -89,8 +89,8 @@ void command_client(struct call *call)
                 reply_integer(call->reply, (int64_t)call->client);
         else if (arg_is(what, "GETNAME"))
                 reply_nil(call->reply);
-        else if (arg_is(what, "SETNAME") || arg_is(what, "SETINFO") ||
-                 arg_is(what, "NO-EVICT") || arg_is(what, "NO-TOUCH"))
+        else if (arg_is(what, "SETNAME") || arg_is(what, "SETINFO") || arg_is(what, "NO-EVICT") ||
+                 arg_is(what, "NO-TOUCH"))
                 reply_simple(call->reply, "OK");
         else
                 reply_unknown_subcommand(call);
@@ -169,8 +169,7 @@ struct text {
         size_t len;
 };
 
-static void print(struct text *text, const char *format, ...)
-        __attribute__((format(printf, 2, 3)));
+static void print(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 static void print(struct text *text, const char *format, ...)
 {
@@ -264,9 +263,8 @@ static const struct {
         const char *name;
         void (*print)(struct text *text);
 } sections[] = {
-        { "server", print_server },       { "clients", print_clients },
-        { "memory", print_memory },       { "allocator", print_allocator },
-        { "stats", print_stats },         { "cpu", print_cpu },
+        { "server", print_server },       { "clients", print_clients }, { "memory", print_memory },
+        { "allocator", print_allocator }, { "stats", print_stats },     { "cpu", print_cpu },
         { "keyspace", print_keyspace },
 };
 

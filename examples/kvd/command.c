@@ -21,8 +21,8 @@ enum names {
         NO_NAMES,
         FIRST, /* the first after the command */
         ALL,
-        ODD,   /* every other, beginning with the first: MSET */
-        EVEN   /* the first, and every other beginning with the second: HSET */
+        ODD, /* every other, beginning with the first: MSET */
+        EVEN /* the first, and every other beginning with the second: HSET */
 };
 
 /* GROWS: refused when there is no room below --maxmemory. */
@@ -141,8 +141,7 @@ static const struct command *find(struct arg name)
 
 void reply_wrong_type(struct reply *reply)
 {
-        reply_error(reply,
-                    "WRONGTYPE Operation against a key holding the wrong kind of value");
+        reply_error(reply, "WRONGTYPE Operation against a key holding the wrong kind of value");
 }
 
 void reply_syntax_error(struct reply *reply)
@@ -214,8 +213,7 @@ void command_run(struct call *call)
                 reply_error(call->reply, "ERR keys and fields are at most %d bytes long",
                             NAME_MAX_LEN);
         else if ((command->flags & GROWS) && !store_make_room())
-                reply_error(call->reply,
-                            "OOM command not allowed when used memory > 'maxmemory'.");
+                reply_error(call->reply, "OOM command not allowed when used memory > 'maxmemory'.");
         else
                 command->run(call);
         if (call->reply->failed)

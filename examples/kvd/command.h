@@ -13,8 +13,8 @@ struct call {
         const struct arg *args; /* args[0] is the command's name */
         size_t argc;            /* at least 1; within the command's arity when it is run */
         struct reply *reply;
-        uint64_t client;        /* a number of its own */
-        bool quit;              /* set by the command: close after the reply */
+        uint64_t client; /* a number of its own */
+        bool quit;       /* set by the command: close after the reply */
 };
 
 /* Once, before the first call. */

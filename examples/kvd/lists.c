@@ -24,9 +24,9 @@ struct node {
 
 struct list {
         struct value value;
-        struct node *ends[2];  /* slots: shard's lock */
-        _Atomic size_t count;  /* set under the shard's lock */
-        size_t nbytes;         /* shard's lock: all nodes */
+        struct node *ends[2]; /* slots: shard's lock */
+        _Atomic size_t count; /* set under the shard's lock */
+        size_t nbytes;        /* shard's lock: all nodes */
 };
 
 static struct memory_layouts node_layouts = {

@@ -29,15 +29,15 @@ struct settings settings = {
 /* --- Options ---------------------------------------------------------------------------- */
 
 static const char help[] =
-        "kvd keeps keys and values in memory and speaks the Redis protocol (RESP2).\n"
-        "\n"
-        "  --port N         listen on this TCP port (6379); 0 takes any free one\n"
-        "  --bind ADDRESS   listen on this IPv4 or IPv6 address (127.0.0.1)\n"
-        "  --threads N      worker threads (one a CPU)\n"
-        "  --maxclients N   connections served at a time (10000)\n"
-        "  --maxmemory SIZE evict the least recently used keys beyond this, counted in bytes\n"
-        "                   of keys and values; 100m, 2g (no bound)\n"
-        "  --help           print this\n";
+    "kvd keeps keys and values in memory and speaks the Redis protocol (RESP2).\n"
+    "\n"
+    "  --port N         listen on this TCP port (6379); 0 takes any free one\n"
+    "  --bind ADDRESS   listen on this IPv4 or IPv6 address (127.0.0.1)\n"
+    "  --threads N      worker threads (one a CPU)\n"
+    "  --maxclients N   connections served at a time (10000)\n"
+    "  --maxmemory SIZE evict the least recently used keys beyond this, counted in bytes\n"
+    "                   of keys and values; 100m, 2g (no bound)\n"
+    "  --help           print this\n";
 
 static void __attribute__((format(printf, 1, 2), noreturn)) refuse(const char *format, ...)
 {
@@ -57,8 +57,7 @@ static unsigned long parse_number(const char *option, const char *text, unsigned
         errno = 0;
         unsigned long number = strtoul(text, &end, 10);
         if (text[0] < '0' || text[0] > '9' || *end || errno || number < least || number > most)
-                refuse("--%s takes a number from %lu to %lu, not '%s'", option, least, most,
-                       text);
+                refuse("--%s takes a number from %lu to %lu, not '%s'", option, least, most, text);
         return number;
 }
 
@@ -115,11 +114,11 @@ static void parse_options(int argc, char **argv)
                         break;
                 case THREADS:
                         settings.threads =
-                                (unsigned)parse_number("threads", optarg, 1, TALLY_WORKERS);
+                            (unsigned)parse_number("threads", optarg, 1, TALLY_WORKERS);
                         break;
                 case MAX_CLIENTS:
                         settings.max_clients =
-                                (unsigned)parse_number("maxclients", optarg, 1, CLIENTS_MAX);
+                            (unsigned)parse_number("maxclients", optarg, 1, CLIENTS_MAX);
                         break;
                 case MAX_MEMORY:
                         settings.max_memory = parse_size("maxmemory", optarg);
@@ -155,8 +154,8 @@ static void fit_clients_to_files(void)
         if (files.rlim_cur >= wanted)
                 return;
         settings.max_clients = files.rlim_cur > 2 * SPARE_FILES
-                                       ? (unsigned)(files.rlim_cur - SPARE_FILES)
-                                       : (unsigned)(files.rlim_cur / 2);
+                                   ? (unsigned)(files.rlim_cur - SPARE_FILES)
+                                   : (unsigned)(files.rlim_cur / 2);
         fprintf(stderr, "kvd: open files are limited to %lu: at most %u clients\n",
                 (unsigned long)files.rlim_cur, settings.max_clients);
 }

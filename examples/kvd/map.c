@@ -112,8 +112,8 @@ struct value *map_find(const struct map *map, struct name name)
         return entry ? memory_load(&entry->value) : NULL;
 }
 
-size_t map_sample(const struct map *map, uint32_t position, size_t nbuckets,
-                  struct entry **found, size_t max)
+size_t map_sample(const struct map *map, uint32_t position, size_t nbuckets, struct entry **found,
+                  size_t max)
 {
         const struct table *table = memory_load(&map->table);
         size_t count = 0;

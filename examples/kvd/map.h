@@ -27,8 +27,8 @@ struct entry {
 
 /* All zero is an empty map. */
 struct map {
-        struct table *table;   /* slot */
-        _Atomic size_t count;  /* set by the writer */
+        struct table *table;  /* slot */
+        _Atomic size_t count; /* set by the writer */
 };
 
 struct name map_name(const char *data, size_t len);
@@ -37,8 +37,8 @@ struct name map_name(const char *data, size_t len);
 struct value *map_find(const struct map *map, struct name name);
 /* Up to max entries from the buckets around the given position; visits at most
  * nbuckets of them. Returns how many. */
-size_t map_sample(const struct map *map, uint32_t position, size_t nbuckets,
-                  struct entry **found, size_t max);
+size_t map_sample(const struct map *map, uint32_t position, size_t nbuckets, struct entry **found,
+                  size_t max);
 static inline size_t map_count(const struct map *map)
 {
         return atomic_load_explicit(&map->count, memory_order_relaxed);

@@ -41,10 +41,10 @@ int memory_start(void);
 /* Memory outside the heap that holds slots; const address, lives for ever. 0 or -errno. */
 int memory_root(void *start, size_t nbytes);
 
-/* NULL when the heap is full. Objects come zeroed. */
-void *memory_new(struct memory_layouts *of, size_t nbytes);
-void *memory_new_bytes(size_t nbytes); /* no slots at all */
-void *memory_new_slots(size_t count);  /* nothing but slots */
+/* NULL when the heap is full. */
+void *memory_new(struct memory_layouts *of, size_t nbytes); /* zeroed */
+void *memory_new_slots(size_t count);                       /* nothing but slots; zeroed */
+void *memory_new_bytes(size_t nbytes); /* no slots at all; bytes of any value */
 
 /* Each thread that touches objects, at its begin (0 or -errno) and end. */
 int memory_thread_begin(void);

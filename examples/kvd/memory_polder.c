@@ -124,8 +124,7 @@ int memory_describe(char *to, size_t nbytes)
                         "polder_misplaced_pages:%" PRIu64 "\r\n",
                         stats.cycles, stats.stops, stats.stop_ns_total, stats.stop_ns_max,
                         stats.handshake_ns_max, stats.stall_ns_max, stats.mark_ns_total,
-                        stats.assists, stats.allocated_bytes, stats.swept_bytes,
-                        stats.live_bytes, stats.heap_bytes, stats.goal_bytes,
-                        stats.resident_bytes, stats.huge_bytes, stats.fallbacks,
-                        stats.misplaced_pages);
+                        stats.assists, stats.allocated_bytes, stats.swept_bytes, stats.live_bytes,
+                        stats.heap_bytes, stats.goal_bytes, stats.resident_bytes, stats.huge_bytes,
+                        stats.fallbacks, stats.misplaced_pages);
 }

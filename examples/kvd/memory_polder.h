@@ -16,9 +16,9 @@ struct memory_layouts {
 
 #define MEMORY_COLLECTS true
 
-#define memory_load(slot) polder_load(slot)
-#define memory_store(slot, value) polder_store(slot, value)
+#define memory_load(slot)            polder_load(slot)
+#define memory_store(slot, value)    polder_store(slot, value)
 #define memory_exchange(slot, value) polder_exchange(slot, value)
-#define memory_retire(object) ((void)(object))
+#define memory_retire(object)        ((void)(object))
 
 #endif

@@ -29,7 +29,6 @@ struct owner {
         struct batch *_Atomic ripe; /* pushed by call_rcu's thread, taken by the owner */
         struct batch *filling;      /* owner */
         unsigned turns;             /* owner: since filling became non-empty */
-        struct owner *next;         /* const after memory_thread_begin */
 };
 
 struct batch {
@@ -41,6 +40,9 @@ struct batch {
 };
 
 const char *const memory_name = "jemalloc";
+
+/* Read by jemalloc at its start: huge pages, and purging on a thread of its own. */
+const char *malloc_conf = "thp:always,metadata_thp:auto,background_thread:true";
 
 static __thread struct owner *self;
 
@@ -63,7 +65,7 @@ void *memory_new(struct memory_layouts *of, size_t nbytes)
 
 void *memory_new_bytes(size_t nbytes)
 {
-        return malloc(nbytes); /* its one user fills it whole */
+        return malloc(nbytes);
 }
 
 void *memory_new_slots(size_t count)
@@ -86,8 +88,7 @@ static void push_ripe(struct rcu_head *head)
         struct owner *owner = batch->owner;
         batch->next = atomic_load_explicit(&owner->ripe, memory_order_relaxed);
         while (!atomic_compare_exchange_weak_explicit(&owner->ripe, &batch->next, batch,
-                                                      memory_order_release,
-                                                      memory_order_relaxed))
+                                                      memory_order_release, memory_order_relaxed))
                 ;
 }
 

@@ -10,8 +10,8 @@ struct memory_layouts {
 
 #define MEMORY_COLLECTS false
 
-#define memory_load(slot) __atomic_load_n((slot), __ATOMIC_ACQUIRE)
-#define memory_store(slot, value) __atomic_store_n((slot), (value), __ATOMIC_RELEASE)
+#define memory_load(slot)            __atomic_load_n((slot), __ATOMIC_ACQUIRE)
+#define memory_store(slot, value)    __atomic_store_n((slot), (value), __ATOMIC_RELEASE)
 #define memory_exchange(slot, value) __atomic_exchange_n((slot), (value), __ATOMIC_ACQ_REL)
 
 /* Frees the object once no reader can hold it any more. */

@@ -54,7 +54,7 @@ void reply_fail(struct reply *reply, size_t mark);
 
 void reply_simple(struct reply *reply, const char *text);
 void reply_error(struct reply *reply, const char *format, ...)
-        __attribute__((format(printf, 2, 3)));
+    __attribute__((format(printf, 2, 3)));
 void reply_integer(struct reply *reply, int64_t value);
 void reply_bulk(struct reply *reply, const char *data, size_t len);
 void reply_text(struct reply *reply, const char *text); /* as a bulk */

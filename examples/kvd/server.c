@@ -42,7 +42,7 @@ enum {
         BACKLOG = 511,
         INPUT_SIZE = 64 << 10,
         REQUEST_MAX = 1 << 30,
-        FLUSH_AT = 256 << 10,   /* replies are sent on when they have grown to this */
+        FLUSH_AT = 256 << 10, /* replies are sent on when they have grown to this */
         UNSENT_MAX = 64 << 20,
         TICK_MS = 100,
         LINGER_MS = 1000
@@ -462,8 +462,7 @@ static int address_parse(struct sockaddr_storage *address)
 {
         int err = uv_ip4_addr(settings.address, settings.port, (struct sockaddr_in *)address);
         if (err)
-                err = uv_ip6_addr(settings.address, settings.port,
-                                  (struct sockaddr_in6 *)address);
+                err = uv_ip6_addr(settings.address, settings.port, (struct sockaddr_in6 *)address);
         return err;
 }
 
@@ -499,8 +498,8 @@ static int port_learn(struct worker *worker)
         if (err)
                 return err;
         settings.port = address.ss_family == AF_INET
-                                ? ntohs(((struct sockaddr_in *)&address)->sin_port)
-                                : ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
+                            ? ntohs(((struct sockaddr_in *)&address)->sin_port)
+                            : ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
         return 0;
 }
 

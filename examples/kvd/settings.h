@@ -7,10 +7,10 @@
 
 struct settings {
         const char *address;
-        int port;         /* 0: any; the real one once the server has started */
+        int port; /* 0: any; the real one once the server has started */
         unsigned threads;
         unsigned max_clients;
-        size_t max_memory; /* 0: no bound */
+        size_t max_memory;  /* 0: no bound */
         int64_t started_ms; /* on the store's clock */
 };
 

@@ -29,18 +29,18 @@
 enum {
         SHARDS_LOG = 8,
         SHARDS = 1 << SHARDS_LOG,
-        TICK_MS = 64,           /* of value.touched */
+        TICK_MS = 64, /* of value.touched */
         EVICTION_SAMPLE = 8,
         EXPIRY_BUCKETS = 64,    /* a shard and call */
         CHARGE_SLACK = 16 << 10 /* a worker may keep so much to itself */
 };
 
 struct shard {
-        alignas(64) struct map map;  /* readers; set under lock */
-        _Atomic size_t expiring;     /* set under lock */
-        uint32_t expiry_position;    /* the worker whose share it is */
+        alignas(64) struct map map; /* readers; set under lock */
+        _Atomic size_t expiring;    /* set under lock */
+        uint32_t expiry_position;   /* the worker whose share it is */
         alignas(64) pthread_mutex_t lock;
-        ptrdiff_t nbytes;            /* lock */
+        ptrdiff_t nbytes; /* lock */
 };
 
 static struct shard shards[SHARDS];
@@ -295,8 +295,8 @@ static bool evict_one(void)
                 struct shard *shard = random_shard_with_keys();
                 if (shard == NULL)
                         return false;
-                size_t count = map_sample(&shard->map, (uint32_t)random_next(), UINT32_MAX,
-                                          sample, EVICTION_SAMPLE);
+                size_t count = map_sample(&shard->map, (uint32_t)random_next(), UINT32_MAX, sample,
+                                          EVICTION_SAMPLE);
                 if (count && remove_entry(shard, least_recently_used(sample, count))) {
                         tally_add(TALLY_EVICTED, 1);
                         return true;
@@ -321,8 +321,8 @@ bool store_make_room(void)
 static void expire_some_of(struct shard *shard)
 {
         struct entry *found[EXPIRY_BUCKETS];
-        size_t count = map_sample(&shard->map, shard->expiry_position, EXPIRY_BUCKETS, found,
-                                  EXPIRY_BUCKETS);
+        size_t count =
+            map_sample(&shard->map, shard->expiry_position, EXPIRY_BUCKETS, found, EXPIRY_BUCKETS);
         shard->expiry_position += EXPIRY_BUCKETS;
         for (size_t i = 0; i < count; i++) {
                 if (!has_expired(memory_load(&found[i]->value)))

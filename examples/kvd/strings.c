@@ -140,8 +140,8 @@ void command_set(struct call *call)
         struct set_options options = { 0 };
         if (!parse_options(call, &options))
                 return;
-        reply_set(call->reply, set(call_name(call, 1), call->args[2], options.when,
-                                   options.expiry_ms));
+        reply_set(call->reply,
+                  set(call_name(call, 1), call->args[2], options.when, options.expiry_ms));
 }
 
 void command_setnx(struct call *call)
@@ -157,8 +157,8 @@ void command_setex(struct call *call)
 {
         int64_t expiry_ms;
         if (parse_expiry(call, 2, 1000, &expiry_ms))
-                reply_set(call->reply, set(call_name(call, 1), call->args[3], SET_ALWAYS,
-                                           expiry_ms));
+                reply_set(call->reply,
+                          set(call_name(call, 1), call->args[3], SET_ALWAYS, expiry_ms));
 }
 
 void command_mset(struct call *call)

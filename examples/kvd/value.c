@@ -12,7 +12,10 @@ struct string *string_new(const char *data, size_t len)
         struct string *string = memory_new_bytes(sizeof *string + len);
         if (string == NULL)
                 return NULL;
-        string->value = (struct value){ .kind = VALUE_STRING, .len = len & (VALUE_MAX_LEN * 2 - 1) };
+        string->value = (struct value){
+                .kind = VALUE_STRING,
+                .len = len & (2 * VALUE_MAX_LEN - 1),
+        };
         if (data)
                 memcpy(string->bytes, data, len);
         return string;
@@ -21,7 +24,9 @@ struct string *string_new(const char *data, size_t len)
 const char *value_kind_name(const struct value *value)
 {
         static const char *const names[] = {
-                [VALUE_STRING] = "string", [VALUE_HASH] = "hash", [VALUE_LIST] = "list",
+                [VALUE_STRING] = "string",
+                [VALUE_HASH] = "hash",
+                [VALUE_LIST] = "list",
         };
         return names[value->kind];
 }

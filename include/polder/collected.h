@@ -78,8 +78,8 @@ int polder_pin(const void *object);
 /* 0, or -ENOENT: it was not pinned. */
 int polder_unpin(const void *object);
 
-/* Every 8-byte word of [start, start + nbytes) may be a pointer (a fiber's stack,
- * too). 0, -ENOMEM, or -EINVAL. Its slots are written with polder_store(). */
+/* Every 8-byte word of [start, start + nbytes) may be a pointer.
+ * 0, -ENOMEM, or -EINVAL. Its slots are written with polder_store(). */
 int polder_root_add(void *start, size_t nbytes);
 int polder_root_remove(void *start); /* 0, or -ENOENT */
 
@@ -105,10 +105,11 @@ enum polder_collect_mode { POLDER_CONCURRENT, POLDER_STOP_THE_WORLD };
 /* Returns when a whole cycle that began after the call is done and swept. */
 int polder_collect(enum polder_collect_mode mode);
 int polder_collect_start(void);         /* returns at once */
-int polder_set_gc_percent(int percent); /* negative: off; returns the former value */
+int polder_set_gc_percent(int percent); /* negative: for a limit only; returns the former */
 size_t polder_set_memory_limit(size_t nbytes); /* 0: none; returns the former value */
 /* live, limit: bytes. Called from the collector's thread at the end of a cycle
- * after which the limit cannot be held. */
+ * after which the limit cannot be held: it must not use the collected heap, and
+ * must not call polder_collect(). */
 typedef void (*polder_pressure)(size_t live, size_t limit, void *arg);
 int polder_on_pressure(polder_pressure fn, void *arg); /* fn NULL: none */
 

@@ -20,13 +20,13 @@ struct polder_options {
         size_t struct_size;           /* set by polder_options_init(): lets the struct grow */
         const char *pages;            /* backing chain, e.g. "2M,thp,base" */
         const char *nodes;            /* allowed nodes, e.g. "0,2-3"; NULL: what the process is allowed */
-        size_t reserve;               /* bytes to back at start, over all nodes */
-        bool prefault;                /* populate the reserve at start */
+        size_t reserve;               /* bytes populated from the start, over all nodes; kept */
+        bool prefault;                /* the start waits until the reserve is populated */
         int64_t decay_ms;             /* idle huge pages go back after this; -1 never, 0 at once */
         size_t memory_limit;          /* soft, as Go's GOMEMLIMIT; 0: none */
         bool memory_limit_hard;       /* the limit is a wall: allocation returns NULL there */
         size_t max_spans, max_caches; /* 0: none */
-        int gc_percent;               /* 100; negative: automatic cycles off */
+        int gc_percent;               /* 100; negative: automatic cycles for a limit only */
         enum polder_gc gc;            /* what automatic cycles are */
         int workers_per_node;         /* 0: a quarter of the node's CPUs */
         const char *debug;            /* "gctrace=1,verify" */

@@ -27,7 +27,7 @@ struct polder_stats {
         size_t resident_bytes;     /* backed by physical pages */
         size_t huge_bytes;         /* of those, by huge pages */
         uint64_t fallbacks;        /* steps down the backing chain */
-        uint64_t misplaced_pages;  /* huge pages that lie on another node than asked for */
+        uint64_t misplaced_pages;  /* huge pages found on a wrong node, and given back */
 };
 
 /* Fills in as much as stats->struct_size has room for; 0, or -EINVAL. */

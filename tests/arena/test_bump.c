@@ -191,3 +191,35 @@ Test(bump, a_live_object_is_one_at_any_moment)
         pthread_join(thread, &wrong);
         cr_expect_null(wrong);
 }
+
+static void *ask_about_one_cell(void *arg)
+{
+        struct pld_span *span = arg;
+        uintptr_t wrong = 0;
+        while (!pld_load_relaxed(&stop))
+                if (!pld_span_has_object(span, 1))
+                        wrong++;
+        return (void *)wrong;
+}
+
+Test(bump, a_live_object_between_two_runs_is_one_at_any_moment)
+{
+        struct pld_central *central = make(8192); /* few cells: the one is passed often */
+        struct pld_span *span = pld_span_of((uintptr_t)alloc(central, false));
+        for (size_t i = 1; i < span->count; i++)
+                alloc(central, false);
+        pthread_t thread;
+        void *wrong;
+        cr_assert_eq(pthread_create(&thread, NULL, ask_about_one_cell, span), 0);
+        for (unsigned round = 0; round < 100000; round++) {
+                for (size_t i = 1; i < span->count; i += 2)
+                        pld_span_mark(span, i);
+                pld_bump_close(&bump);
+                pld_sweep_flip();
+                for (size_t i = 0; i < span->count; i += 2)
+                        cr_assert_eq(pld_span_of((uintptr_t)alloc(central, false)), span);
+        }
+        pld_store_relaxed(&stop, true);
+        pthread_join(thread, &wrong);
+        cr_expect_null(wrong);
+}

@@ -101,7 +101,8 @@ Test(parse, sets_are_numbers_and_ranges)
 
 Test(parse, malformed_sets_change_nothing)
 {
-        static const char *const bad[] = { "", ",", "1,", ",1", "a", "1-", "-1", "3-1", "1 2", "1--2" };
+        static const char *const bad[] = { "",   ",",  "1,",  ",1",  "a",
+                                           "1-", "-1", "3-1", "1 2", "1--2" };
         uint64_t words[1] = { 42 };
         for (size_t i = 0; i < PLD_COUNT_OF(bad); i++)
                 cr_expect(pld_parse_set(bad[i], words, 64) == -EINVAL, "%s", bad[i]);

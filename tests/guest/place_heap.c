@@ -82,7 +82,7 @@ static void *build(void *arg)
         int mine = place_node_of_cpu(), node = wanted_node(mine);
         size_t wrong = 0;
         for (int i = 0; i < NODES; i++) {
-                void *leaf = polder_new_leaf(100 + (size_t)i % 400);
+                void *leaf = polder_new_leaf(100 + (size_t)(i % 400));
                 struct node *one = polder_new(layout);
                 if (!one || !leaf) {
                         place_fact(false, "there is memory on node %d", node);
@@ -92,20 +92,21 @@ static void *build(void *arg)
                 polder_store(&one->next, polder_load(&heads[mine]));
                 polder_store(&heads[mine], one);
                 if (i % 8 == 0)
-                        wrong += !lies_right(one, sizeof *one, node) + !lies_right(leaf, 100, node);
+                        wrong += (size_t)!lies_right(one, sizeof *one, node) +
+                                 (size_t)!lies_right(leaf, 100, node);
         }
         place_fact(wrong == 0, "collected objects of node %d lie on node %d; %zu do not", mine, node,
                    wrong);
         wrong = 0;
-        for (int i = 0; i < LARGE; i++) {
-                char *large = polder_new_leaf(LARGE_BYTES * (size_t)(1 + i));
-                wrong += !large || !lies_right(large, LARGE_BYTES * (size_t)(1 + i), node);
+        for (size_t i = 0; i < LARGE; i++) {
+                char *large = polder_new_leaf(LARGE_BYTES * (1 + i));
+                wrong += !large || !lies_right(large, LARGE_BYTES * (1 + i), node);
         }
         place_fact(wrong == 0, "large objects of node %d lie on node %d; %zu do not", mine, node, wrong);
         wrong = 0;
         void **blocks = polder_calloc(BLOCKS, sizeof *blocks);
         for (int i = 0; i < BLOCKS; i++) {
-                size_t nbytes = i % 500 ? 16 + (size_t)i % 3000 : 1200000;
+                size_t nbytes = i % 500 ? 16 + (size_t)(i % 3000) : 1200000;
                 blocks[i] = polder_malloc(nbytes);
                 if (blocks[i])
                         memset(blocks[i], 1, nbytes);

@@ -3,7 +3,7 @@
 
 #include <criterion/criterion.h>
 
-#include "base/bits.h"
+#include "tests/numa/machine_setup.h"
 
 #include <errno.h>
 #include <string.h>
@@ -81,10 +81,14 @@ Test(os_linux, a_thread_without_policy_is_local)
         cr_expect(policy.kind == PLD_POLICY_LOCAL || !pld_node_set_is_empty(&policy.nodes));
 }
 
-Test(os_linux, reserved_memory_cannot_be_read, .signal = SIGSEGV)
+Test(os_linux, closed_memory_cannot_be_read)
 {
         char *at = reserved(PLD_HUGE_BYTES);
-        *(volatile char *)at;
+        cr_expect(!can_be_read(at));
+        cr_assert(os->open(at, PLD_HUGE_BYTES) == 0);
+        cr_expect(can_be_read(at));
+        cr_assert(os->close(at, PLD_HUGE_BYTES) == 0);
+        cr_expect(!can_be_read(at));
 }
 
 Test(os_linux, opened_memory_is_zero_and_faults_are_counted)

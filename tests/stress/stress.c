@@ -142,6 +142,9 @@ static struct node *new_node(struct pld_random *random, struct node *next)
         uint64_t id = atomic_fetch_add_explicit(&ids, 1, memory_order_relaxed);
         uint32_t depth = next ? next->depth + 1 : 0;
         atomic_store_explicit(&latest[id % JUNK], (uintptr_t)node, memory_order_relaxed);
+        if (pld_random_below(random, 256) == 0) /* somebody's junk leads to it meanwhile */
+                for (volatile int i = 0; i < 100000; i++)
+                        ;
         /* The newest object: plain stores (rule 3). */
         *node = (struct node){ .next = depth < MAX_DEPTH ? next : NULL,
                                .text = text,
@@ -386,7 +389,8 @@ static void pin_for_a_while(struct self *self)
 static void one_step(struct self *self)
 {
         uint32_t i = pld_random_below(&self->random, JUNK);
-        self->junk[i] = latest[i] + (1 + pld_random_below(&self->random, 20)) * sizeof(struct node);
+        self->junk[i] = latest[i] + pld_random_below(&self->random, 2) *
+                                        pld_random_below(&self->random, 20) * sizeof(struct node);
         switch (pld_random_below(&self->random, 128)) {
         case 0:
                 recurse(self, (int)pld_random_below(&self->random, 100), pick(self));

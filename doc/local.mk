@@ -1,0 +1,11 @@
+dist_man_MANS = \
+	doc/polder.7 \
+	doc/polder_collect.3 \
+	doc/polder_malloc.3 \
+	doc/polder_new.3 \
+	doc/polder_region.3 \
+	doc/polder_stats.3 \
+	doc/polder_store.3 \
+	doc/polder_thread.3 \
+	doc/polder_weak.3
+EXTRA_DIST += doc/design.md doc/tour.md

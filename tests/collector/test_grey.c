@@ -1,0 +1,86 @@
+#include "tests/collector/collector_test.h"
+
+#include "collector/grey.h"
+#include "numa/fake.h"
+
+static void start_two_nodes(void)
+{
+        pld_fake_reset();
+        pld_fake_add_node(0, 1, PLD_GIB);
+        pld_fake_add_node(1, 1, PLD_GIB);
+        pld_fake_install();
+        collected_start();
+}
+
+static struct pld_grey_chunk *chunk_of(uintptr_t item)
+{
+        struct pld_grey_chunk *chunk = pld_grey_chunk_new();
+        cr_assert_not_null(chunk);
+        cr_assert_eq(chunk->n, 0);
+        chunk->item[chunk->n++] = item;
+        return chunk;
+}
+
+Test(grey, a_chunk_is_taken_once_and_carries_a_credit)
+{
+        start_two_nodes();
+        cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 0);
+        cr_expect_null(pld_grey_take(0));
+        pld_grey_put(0, chunk_of(48));
+        cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 1);
+        struct pld_grey_chunk *chunk = pld_grey_take(0);
+        cr_assert_not_null(chunk);
+        cr_expect_eq(chunk->item[0], 48);
+        cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 1, "it is the taker's now");
+        cr_expect_null(pld_grey_take(0));
+        pld_grey_done();
+        cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 0);
+        pld_grey_chunk_free(chunk);
+}
+
+Test(grey, a_taker_looks_at_home_first_and_then_elsewhere)
+{
+        start_two_nodes();
+        pld_grey_put(0, chunk_of(16));
+        pld_grey_put(1, chunk_of(32));
+        cr_expect_eq(pld_grey_take(1)->item[0], 32);
+        cr_expect_eq(pld_grey_take(1)->item[0], 16);
+        cr_expect_null(pld_grey_take(1));
+}
+
+Test(grey, a_freed_chunk_is_used_again)
+{
+        start_two_nodes();
+        struct pld_grey_chunk *chunk = chunk_of(8);
+        pld_grey_chunk_free(chunk);
+        cr_expect_eq(pld_grey_chunk_new(), chunk);
+        cr_expect_eq(chunk->n, 0);
+}
+
+Test(grey, who_waits_with_something_queued_does_not_sleep)
+{
+        start_two_nodes();
+        pld_grey_put(1, chunk_of(8));
+        pld_grey_wait(0); /* 0: for ever */
+}
+
+static void *wait_for_news(void *arg)
+{
+        struct gang *gang = arg;
+        pld_add_release(&gang->nready, 1);
+        struct pld_grey_chunk *chunk;
+        while (!(chunk = pld_grey_take(0)))
+                pld_grey_wait(0);
+        return NULL;
+}
+
+Test(grey, a_put_wakes_who_waits, .timeout = 60)
+{
+        struct gang gang;
+        start_two_nodes();
+        for (int i = 0; i < 200; i++) {
+                gang_start(&gang, 1, wait_for_news);
+                pld_grey_put(0, chunk_of(8));
+                gang_stop(&gang);
+        }
+}

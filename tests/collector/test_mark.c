@@ -1,0 +1,338 @@
+#include "tests/collector/collector_test.h"
+
+#include "collector/mark.h"
+#include "collector/thread.h"
+
+/* ---- Through layouts ---------------------------------------------------------------- */
+
+enum { CHAIN = 100000 };
+
+static void *make_chain(void *unused)
+{
+        (void)unused;
+        for (uintptr_t i = 0; i < CHAIN; i++)
+                polder_store(&roots[0], node_new(roots[0], i));
+        return NULL;
+}
+
+static void expect_chain(void)
+{
+        uintptr_t n = 0;
+        for (struct node *node = polder_load(&roots[0]); node; node = polder_load(&node->next), n++)
+                cr_assert_eq(node->value, CHAIN - 1 - n);
+        cr_expect_eq(n, CHAIN);
+}
+
+Test(mark, a_long_chain_is_followed_to_its_end)
+{
+        collected_start();
+        on_a_thread(make_chain, NULL);
+        collect_both_ways();
+        expect_chain();
+        cr_expect_geq(stats_now().live_bytes, CHAIN * sizeof(struct node));
+}
+
+static void *make_pointer_in_a_leaf(void *unused)
+{
+        (void)unused;
+        struct node **leaf = polder_new_leaf(64);
+        struct node *node = node_new(NULL, 0);
+        *leaf = node;
+        watch(0, node);
+        watch(1, leaf);
+        polder_store(&roots[0], (struct node *)leaf);
+        return NULL;
+}
+
+Test(mark, a_leaf_keeps_nothing)
+{
+        collected_start();
+        on_a_thread(make_pointer_in_a_leaf, NULL);
+        collect_both_ways();
+        cr_expect(is_alive(1));
+        cr_expect_not(is_alive(0));
+}
+
+static void *make_pointer_in_a_number(void *unused)
+{
+        (void)unused;
+        struct node *dead = node_new(NULL, 0);
+        struct node *holder = node_new(NULL, (uintptr_t)dead);
+        watch(0, dead);
+        polder_store(&roots[0], holder);
+        return NULL;
+}
+
+Test(mark, a_word_that_the_layout_does_not_name_keeps_nothing)
+{
+        collected_start();
+        on_a_thread(make_pointer_in_a_number, NULL);
+        collect_both_ways();
+        cr_expect_not(is_alive(0));
+}
+
+static void *make_interior_pointers(void *unused)
+{
+        (void)unused;
+        char **holder = polder_new_conservative(64);
+        char *small = polder_new_leaf(100), *large = polder_new_leaf(1 << 20);
+        watch(0, small);
+        watch(1, large);
+        polder_store(&holder[3], small + 99);
+        polder_store(&holder[7], large + (1 << 20) - 1);
+        polder_store(&roots[0], (struct node *)holder);
+        return NULL;
+}
+
+Test(mark, a_conservative_object_keeps_what_it_points_into)
+{
+        collected_start();
+        on_a_thread(make_interior_pointers, NULL);
+        collect_both_ways();
+        cr_expect(is_alive(0));
+        cr_expect(is_alive(1));
+}
+
+/* ---- Arrays --------------------------------------------------------------------------- */
+
+static size_t array_count;
+
+static void *make_array(void *conservative)
+{
+        size_t n = array_count;
+        struct node *array = conservative ? polder_new_conservative(n * sizeof *array)
+                                          : polder_new_array(node_layout, n);
+        cr_assert_not_null(array);
+        polder_store(&roots[0], array);
+        /* Every element of few, or a spread of many with the last ones. */
+        for (size_t i = 0; i < NWEAKS / 2; i++) {
+                size_t at = n <= NWEAKS / 2 ? i % n : i < 8 ? n - 1 - i : n / (NWEAKS / 2) * i;
+                struct node *first = node_new(NULL, at), *second = node_new(NULL, at);
+                polder_store(&array[at].next, first);
+                polder_store(&array[at].other, second);
+                watch((unsigned)(2 * i), first);
+                watch((unsigned)(2 * i + 1), second);
+        }
+        return NULL;
+}
+
+static void expect_elements_kept(size_t count, bool conservative)
+{
+        array_count = count;
+        collected_start();
+        on_a_thread(make_array, conservative ? &array_count : NULL);
+        collect_both_ways();
+        size_t from = count <= NWEAKS / 2 ? (NWEAKS / 2 - count) : 0; /* overwritten ones may go */
+        for (size_t i = 2 * from; i < NWEAKS; i++)
+                cr_assert(is_alive((unsigned)i), "array of %zu, pointer %zu", count, i);
+        polder_store(&roots[0], NULL);
+        collect_both_ways();
+        for (unsigned i = 0; i < NWEAKS; i++)
+                cr_assert_not(is_alive(i), "array of %zu, pointer %u", count, i);
+}
+
+Test(mark, each_element_of_a_small_array_is_scanned)
+{
+        expect_elements_kept(100, false);
+}
+
+Test(mark, each_element_of_an_array_of_one_is_scanned)
+{
+        expect_elements_kept(1, false);
+}
+
+Test(mark, a_huge_array_is_scanned_in_pieces_to_its_end)
+{
+        expect_elements_kept(1000001, false);
+}
+
+Test(mark, a_huge_conservative_object_is_scanned_in_pieces_to_its_end)
+{
+        expect_elements_kept(1000001, true);
+}
+
+static void *make_array_of_huge_elements(void *unused)
+{
+        (void)unused;
+        size_t words = 40000, at[] = { 0, (words - 1) * 8 };
+        const struct polder_layout *element = polder_layout_of(words * 8, at, 2);
+        void **array = polder_new_array(element, 5);
+        cr_assert_not_null(array);
+        polder_store(&roots[0], (struct node *)array);
+        for (unsigned i = 0; i < 5; i++) {
+                void *first = node_new(NULL, i), *last = node_new(NULL, i);
+                polder_store(&array[i * words], first);
+                polder_store(&array[(i + 1) * words - 1], last);
+                watch(2 * i, first);
+                watch(2 * i + 1, last);
+        }
+        return NULL;
+}
+
+Test(mark, elements_longer_than_a_piece_are_scanned_whole)
+{
+        collected_start();
+        on_a_thread(make_array_of_huge_elements, NULL);
+        collect_both_ways();
+        for (unsigned i = 0; i < 10; i++)
+                cr_expect(is_alive(i), "pointer %u", i);
+}
+
+static void *make_large_precise(void *unused)
+{
+        (void)unused;
+        size_t at = 400000 - 8;
+        void **object = polder_new(polder_layout_of(400000, &at, 1));
+        void *node = node_new(NULL, 0);
+        polder_store(&object[at / 8], node);
+        watch(0, node);
+        polder_store(&roots[0], (struct node *)object);
+        return NULL;
+}
+
+Test(mark, the_last_slot_of_a_large_precise_object_is_scanned)
+{
+        collected_start();
+        on_a_thread(make_large_precise, NULL);
+        collect_both_ways();
+        cr_expect(is_alive(0));
+}
+
+/* ---- Words that may be anything ------------------------------------------------------------ */
+
+Test(mark, a_cell_that_is_not_yet_born_is_no_object)
+{
+        collected_start();
+        char *object = polder_new_leaf(48);
+        cr_expect_not_null(pld_find_object((uintptr_t)object).span);
+        cr_expect_not_null(pld_find_object((uintptr_t)object + 47).span);
+        cr_expect_null(pld_find_object((uintptr_t)object + 48).span);
+        cr_expect_null(pld_find_object((uintptr_t)&object).span);
+        cr_expect_null(pld_find_object(0).span);
+        cr_expect_null(pld_find_object(UINTPTR_MAX).span);
+        char *block = polder_malloc(48);
+        cr_expect_null(pld_find_object((uintptr_t)block).span);
+        char *large = polder_new_leaf(100000);
+        cr_expect_null(pld_find_object((uintptr_t)large + polder_size_of(large)).span);
+        cr_expect_not_null(pld_find_object((uintptr_t)large + polder_size_of(large) - 1).span);
+}
+
+static bool is_marked(const void *object)
+{
+        struct pld_found found = pld_find_object((uintptr_t)object);
+        return pld_span_is_marked(found.span, found.index);
+}
+
+/* No cycle follows in the tests below: what they mark would not be cleared. */
+Test(mark, a_word_at_an_objects_start_keeps_also_the_object_before)
+{
+        struct pld_marker marker;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        char *a = polder_new_leaf(64), *b = polder_new_leaf(64), *c = polder_new_leaf(64);
+        cr_assert(b == a + 64 && c == b + 64, "bumped");
+        uintptr_t words[] = { (uintptr_t)b };
+        pld_shade_stack(&marker, (uintptr_t)words, (uintptr_t)(words + 1));
+        cr_expect(is_marked(a) && is_marked(b));
+        cr_expect_not(is_marked(c));
+        words[0] = (uintptr_t)c + 1;
+        pld_shade_stack(&marker, (uintptr_t)words, (uintptr_t)(words + 1));
+        cr_expect(is_marked(c));
+        cr_expect(pld_marker_is_empty(&marker), "leaves are never queued");
+}
+
+Test(mark, an_object_with_pointers_is_queued_once)
+{
+        struct pld_marker marker;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        struct node *node = node_new(NULL, 1);
+        pld_shade_exact(&marker, (uintptr_t)node);
+        pld_shade_exact(&marker, (uintptr_t)node);
+        pld_shade_word(&marker, (uintptr_t)node + 9);
+        cr_assert_not_null(marker.grey);
+        cr_expect_eq(marker.grey->n, 1);
+        cr_expect_eq(marker.marked_bytes, polder_size_of(node));
+        pld_shade_exact(&marker, 0);
+        cr_expect_eq(marker.grey->n, 1, "NULL is no object");
+}
+
+Test(mark, marking_returns_false_and_no_credit_when_all_is_done)
+{
+        struct pld_marker marker;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        struct node *last = node_new(NULL, 1), *first = node_new(last, 2);
+        pld_shade_exact(&marker, (uintptr_t)first);
+        cr_expect_not(is_marked(last));
+        cr_expect_not(pld_mark_some(&marker, 1 << 20));
+        cr_expect(is_marked(last));
+        cr_expect_not(pld_marker_flush(&marker));
+        cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 0);
+}
+
+Test(mark, what_a_marker_gives_away_another_finds)
+{
+        struct pld_marker one, two;
+        collected_start();
+        pld_marker_init(&one, 0, false);
+        pld_marker_init(&two, 0, false);
+        struct node *last = node_new(NULL, 1), *first = node_new(last, 2);
+        pld_shade_exact(&one, (uintptr_t)first);
+        cr_expect(pld_marker_flush(&one));
+        cr_expect(pld_marker_is_empty(&one));
+        cr_expect_not(pld_mark_some(&two, 1 << 20));
+        cr_expect(is_marked(last));
+        pld_marker_flush(&two);
+        cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 0);
+}
+
+static void visit_count(uintptr_t *slot, bool exact, void *arg)
+{
+        (void)slot;
+        *(unsigned *)arg += exact ? 1 : 1000;
+}
+
+Test(mark, each_slot_of_an_object_is_visited_once)
+{
+        collected_start();
+        struct node *array = polder_new_array(node_layout, 7);
+        void *words = polder_new_conservative(64), *leaf = polder_new_leaf(64);
+        unsigned n = 0;
+        struct pld_span *span = pld_span_of((uintptr_t)array);
+        pld_object_each(span, (uintptr_t)array, visit_count, &n);
+        cr_expect_eq(n, 2 * (span->nbytes / sizeof *array));
+        n = 0;
+        pld_object_each(pld_span_of((uintptr_t)words), (uintptr_t)words, visit_count, &n);
+        cr_expect_eq(n, 8000);
+        n = 0;
+        pld_object_each(pld_span_of((uintptr_t)leaf), (uintptr_t)leaf, visit_count, &n);
+        cr_expect_eq(n, 0);
+}
+
+/* ---- A lost chunk --------------------------------------------------------------------------- */
+
+Test(mark, an_overflow_is_made_good)
+{
+        collected_start();
+        on_a_thread(make_chain, NULL);
+        pld_store_relaxed(&pld_grey_overflow, true);
+        cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
+        cr_expect_not(pld_load_relaxed(&pld_grey_overflow));
+        expect_chain();
+}
+
+Test(mark, recovery_shades_what_marked_objects_refer_to)
+{
+        struct pld_marker marker;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        struct node *last = node_new(NULL, 1), *first = node_new(last, 2);
+        struct pld_found found = pld_find_object((uintptr_t)first);
+        pld_span_mark(found.span, found.index); /* and nobody queued it */
+        pld_mark_recover(&marker);
+        cr_expect_not(is_marked(last), "there was no overflow");
+        pld_store_relaxed(&pld_grey_overflow, true);
+        pld_mark_recover(&marker);
+        cr_expect(is_marked(last));
+}

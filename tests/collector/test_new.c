@@ -1,0 +1,299 @@
+#include "tests/collector/collector_test.h"
+
+#include "arena/cache.h"
+#include "numa/fake.h"
+
+static bool is_zero(const void *at, size_t nbytes)
+{
+        const unsigned char *byte = at;
+        for (size_t i = 0; i < nbytes; i++)
+                if (byte[i])
+                        return false;
+        return true;
+}
+
+static void check_object(void *object, size_t nbytes)
+{
+        cr_assert_not_null(object, "%zu bytes", nbytes);
+        cr_assert_eq((uintptr_t)object % (nbytes < 16 ? 8 : 16), 0, "%zu bytes", nbytes);
+        cr_assert(is_zero(object, nbytes), "%zu bytes", nbytes);
+        size_t room = polder_size_of(object);
+        cr_assert_geq(room, nbytes);
+        cr_assert_leq(room, nbytes + (nbytes < 120 ? 16 : nbytes / 8 + 1), "%zu takes %zu", nbytes,
+                      room);
+        cr_assert_eq(polder_size_of((char *)object + nbytes - 1), room);
+        memset(object, 0xff, nbytes); /* for whoever gets the cell next */
+}
+
+static void *dirty_all_sizes(void *unused)
+{
+        static const uint64_t first_word[] = { 1 };
+        (void)unused;
+        for (size_t nbytes = 1; nbytes <= PLD_SMALL_MAX; nbytes += nbytes / 16 + 1) {
+                check_object(polder_new_leaf(nbytes), nbytes);
+                check_object(polder_new_conservative(nbytes), nbytes);
+                /* A precise object's slots may not hold rubbish. */
+                void *object = polder_new(polder_layout(nbytes, first_word));
+                cr_assert(is_zero(object, nbytes));
+                if (nbytes > 8)
+                        memset((char *)object + 8, 0xff, nbytes - 8);
+        }
+        return NULL;
+}
+
+Test(new, objects_of_every_size_are_zero_and_aligned_also_the_second_time)
+{
+        collected_start();
+        for (int round = 0; round < 3; round++) {
+                on_a_thread(dirty_all_sizes, NULL);
+                collect_both_ways();
+        }
+}
+
+static void *dirty_large_sizes(void *unused)
+{
+        static const size_t sizes[] = { PLD_SMALL_MAX + 1, 40000, 65536, 1 << 20, (5 << 20) + 3 };
+        (void)unused;
+        for (size_t i = 0; i < PLD_COUNT_OF(sizes); i++) {
+                void *object = polder_new_leaf(sizes[i]);
+                cr_assert_not_null(object);
+                cr_assert_eq((uintptr_t)object % 16, 0);
+                cr_assert(is_zero(object, sizes[i]));
+                cr_assert_geq(polder_size_of(object), sizes[i]);
+                cr_assert_eq(polder_size_of((char *)object + sizes[i] - 1), polder_size_of(object));
+                memset(object, 0xff, sizes[i]);
+        }
+        return NULL;
+}
+
+Test(new, large_objects_are_zero_also_the_second_time)
+{
+        collected_start();
+        for (int round = 0; round < 3; round++) {
+                on_a_thread(dirty_large_sizes, NULL);
+                collect_both_ways();
+        }
+}
+
+Test(new, zero_bytes_are_an_object_of_its_own)
+{
+        collected_start();
+        char *one = polder_new_leaf(0), *two = polder_new_leaf(0);
+        cr_assert_not_null(one);
+        cr_expect_neq(one, two);
+        cr_expect_not_null(polder_new_array(node_layout, 0));
+        cr_expect_gt(polder_size_of(one), 0);
+}
+
+Test(new, size_of_what_is_no_collected_object_is_0)
+{
+        int local = 0;
+        cr_expect_eq(polder_size_of(&local), 0, "not even started");
+        collected_start();
+        void *block = polder_malloc(100);
+        char *object = polder_new_leaf(64);
+        cr_expect_eq(polder_size_of(NULL), 0);
+        cr_expect_eq(polder_size_of(&local), 0);
+        cr_expect_eq(polder_size_of(block), 0);
+        cr_expect_eq(polder_size_of((void *)UINTPTR_MAX), 0);
+        cr_expect_eq(polder_size_of(object), 64);
+        cr_expect_eq(polder_size_of(object + 64), 0, "the cell behind it is not yet born");
+        polder_free(block);
+}
+
+Test(new, an_array_has_room_for_all_its_elements)
+{
+        collected_start();
+        for (size_t count = 1; count < 3000; count = count * 3 / 2 + 1) {
+                struct node *array = polder_new_array(node_layout, count);
+                cr_assert_not_null(array);
+                cr_assert_geq(polder_size_of(array), count * sizeof *array);
+                cr_assert(is_zero(array, count * sizeof *array));
+        }
+}
+
+Test(new, an_array_that_overflows_is_invalid)
+{
+        collected_start();
+        errno = 0;
+        cr_expect_null(polder_new_array(node_layout, SIZE_MAX / 8));
+        cr_expect_eq(errno, EINVAL);
+        errno = 0;
+        cr_expect_null(polder_new_array(node_layout, (size_t)PTRDIFF_MAX / 24 + 1));
+        cr_expect_eq(errno, EINVAL);
+        errno = 0;
+        const struct polder_layout *leaf = polder_layout(1, NULL);
+        cr_expect_null(polder_new_array(leaf, SIZE_MAX));
+        cr_expect_eq(errno, EINVAL);
+}
+
+Test(new, elements_whose_pointers_would_not_be_aligned_are_invalid)
+{
+        collected_start();
+        const struct polder_layout *odd = polder_layout(12, (const uint64_t[]){ 1 });
+        errno = 0;
+        cr_expect_null(polder_new_array(odd, 2));
+        cr_expect_eq(errno, EINVAL);
+        cr_expect_not_null(polder_new_array(polder_layout(12, NULL), 2), "leaves may be anything");
+}
+
+Test(new, sizes_that_no_memory_could_hold_are_refused)
+{
+        collected_start();
+        errno = 0;
+        cr_expect_null(polder_new_leaf(SIZE_MAX));
+        cr_expect_eq(errno, EINVAL);
+        errno = 0;
+        cr_expect_null(polder_new_conservative((size_t)1 << 62));
+        cr_expect_eq(errno, ENOMEM);
+        errno = 0;
+        cr_expect_null(polder_new_uncollectable(SIZE_MAX));
+        cr_expect_eq(errno, EINVAL);
+}
+
+Test(new, an_allocation_that_succeeds_leaves_errno_alone)
+{
+        collected_start();
+        errno = 4711;
+        for (int i = 0; i < 20000; i++)
+                cr_assert_not_null(polder_new_leaf(64));
+        cr_assert_not_null(polder_new_leaf(1 << 20));
+        cr_expect_eq(errno, 4711);
+}
+
+Test(new, onnode_gives_that_node_or_refuses)
+{
+        pld_fake_reset();
+        pld_fake_add_node(2, 2, PLD_GIB);
+        pld_fake_add_node(5, 2, PLD_GIB);
+        pld_fake_install();
+        collected_start();
+        const struct polder_layout *large = polder_layout(100000, NULL);
+        for (int i = 0; i < 300; i++) {
+                cr_assert_eq(polder_node_of(polder_new_onnode(node_layout, 2)), 2);
+                cr_assert_eq(polder_node_of(polder_new_onnode(node_layout, 5)), 5);
+        }
+        cr_expect_eq(polder_node_of(polder_new_onnode(large, 2)), 2);
+        cr_expect_eq(polder_node_of(polder_new_onnode(large, 5)), 5);
+        static const int bad[] = { 0, 1, 3, -1, 4096 };
+        for (size_t i = 0; i < PLD_COUNT_OF(bad); i++) {
+                errno = 0;
+                cr_expect_null(polder_new_onnode(node_layout, bad[i]));
+                cr_expect_eq(errno, EINVAL, "node %d", bad[i]);
+        }
+}
+
+/* Allocates until NULL; keeps a list in roots[0]. */
+static size_t fill(size_t nbytes)
+{
+        size_t n = 0;
+        for (;; n++) {
+                errno = 0;
+                struct node *node = polder_new_conservative(nbytes);
+                if (!node)
+                        break;
+                polder_store(&node->next, roots[0]);
+                polder_store(&roots[0], node);
+                cr_assert_lt(n, 10000000);
+        }
+        cr_expect_eq(errno, ENOMEM);
+        return n;
+}
+
+static void *fill_small(void *out)
+{
+        *(size_t *)out = fill(1000);
+        return NULL;
+}
+
+static void *fill_large(void *out)
+{
+        *(size_t *)out = fill(300000);
+        return NULL;
+}
+
+static void expect_recovery(void *(*filler)(void *))
+{
+        size_t first, second;
+        on_a_thread(filler, &first);
+        cr_expect_gt(first, 10);
+        polder_store(&roots[0], NULL);
+        on_a_thread(filler, &second); /* the collection comes by itself */
+        cr_expect_geq(second, first * 9 / 10, "%zu, then %zu", first, second);
+}
+
+Test(new, at_the_span_limit_it_is_null_and_recovers)
+{
+        setenv("POLDER_MAX_SPANS", "40", 1);
+        collected_start();
+        expect_recovery(fill_small);
+        cr_expect_leq(pld_spans_live(), 40);
+}
+
+Test(new, large_objects_count_for_the_span_limit)
+{
+        setenv("POLDER_MAX_SPANS", "40", 1);
+        collected_start();
+        expect_recovery(fill_large);
+}
+
+Test(new, at_a_hard_memory_limit_it_is_null_and_recovers)
+{
+        setenv("POLDER_MEMORY_LIMIT", "32M,hard", 1);
+        collected_start();
+        expect_recovery(fill_small);
+        polder_store(&roots[0], NULL);
+        expect_recovery(fill_large);
+        cr_expect_leq(stats_now().resident_bytes, 32 * PLD_MIB);
+}
+
+static void *allocate_some(void *arg)
+{
+        struct gang *gang = arg;
+        pld_add_release(&gang->nready, 1);
+        for (int i = 0; i < 20000; i++)
+                cr_assert_not_null(node_new(NULL, (uintptr_t)i));
+        return NULL;
+}
+
+Test(new, over_the_limit_of_caches_it_works_too)
+{
+        struct gang gang;
+        setenv("POLDER_MAX_CACHES", "1", 1);
+        collected_start();
+        roots[0] = NULL;
+        polder_store(&roots[0], node_new(NULL, 7));
+        gang_start(&gang, 3, allocate_some);
+        collect_both_ways();
+        gang_stop(&gang);
+        cr_expect_leq(pld_caches_live(), 1);
+        cr_expect_eq(roots[0]->value, 7);
+}
+
+static void free_a_collected_object(void)
+{
+        polder_free(polder_new_leaf(100));
+}
+
+Test(new, a_collected_object_must_not_be_freed)
+{
+        expect_death(free_a_collected_object, "which is a collected object");
+}
+
+static void free_inside_an_uncollectable_object(void)
+{
+        polder_free((char *)polder_new_uncollectable(100) + 8);
+}
+
+static void free_an_uncollectable_object_twice(void)
+{
+        void *object = polder_new_uncollectable(100);
+        polder_free(object);
+        polder_free(object);
+}
+
+Test(new, an_uncollectable_object_is_freed_at_its_first_byte_and_once)
+{
+        expect_death(free_inside_an_uncollectable_object, "free of");
+        expect_death(free_an_uncollectable_object_twice, "free of");
+}

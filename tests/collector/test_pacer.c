@@ -1,0 +1,199 @@
+#include "tests/collector/collector_test.h"
+
+#include "collector/pacer.h"
+
+static void *hold_bytes(void *nbytes)
+{
+        for (size_t left = *(size_t *)nbytes; left > 0; left -= 1024) {
+                struct node *node = polder_new_conservative(1024);
+                polder_store(&node->next, roots[0]);
+                polder_store(&roots[0], node);
+        }
+        return NULL;
+}
+
+static void hold(size_t nbytes)
+{
+        on_a_thread(hold_bytes, &nbytes);
+}
+
+static void *churn_bytes(void *nbytes)
+{
+        for (size_t left = *(size_t *)nbytes; left > 0; left -= 1024)
+                cr_assert_not_null(polder_new_conservative(1024));
+        return NULL;
+}
+
+static size_t goal(void)
+{
+        return pld_pacer_read().goal;
+}
+
+static void expect_near(size_t value, size_t wanted, const char *what)
+{
+        cr_expect(value >= wanted - wanted / 8 && value <= wanted + wanted / 8,
+                  "%s: %zu, not %zu", what, value, wanted);
+}
+
+Test(pacer, the_goal_is_what_lives_and_the_percentage_of_it)
+{
+        collected_start_as("concurrent", "");
+        hold(20 << 20);
+        collect_both_ways();
+        expect_near(stats_now().live_bytes, 20 << 20, "live");
+        expect_near(goal(), 40 << 20, "at 100");
+        cr_expect_eq(polder_set_gc_percent(50), 100);
+        expect_near(goal(), 30 << 20, "at 50");
+        cr_expect_eq(polder_set_gc_percent(300), 50);
+        expect_near(goal(), 80 << 20, "at 300");
+}
+
+Test(pacer, a_small_heap_grows_to_a_minimum)
+{
+        collected_start_as("concurrent", "");
+        collect_both_ways();
+        expect_near(goal(), 4 << 20, "at 100");
+        polder_set_gc_percent(200);
+        expect_near(goal(), 8 << 20, "at 200");
+}
+
+Test(pacer, the_trigger_is_between_what_lives_and_the_goal)
+{
+        collected_start_as("concurrent", "");
+        for (int i = 0; i < 5; i++) {
+                hold(3 << 20);
+                collect_both_ways();
+                struct pld_pace pace = pld_pacer_read();
+                cr_expect_leq(pace.live, pace.trigger);
+                cr_expect_lt(pace.trigger, pace.goal);
+        }
+}
+
+Test(pacer, negative_is_off_and_positive_on_again)
+{
+        collected_start_as("concurrent", "");
+        cr_expect_eq(polder_set_gc_percent(-1), 100);
+        cr_expect_eq(goal(), SIZE_MAX);
+        uint64_t cycles = stats_now().cycles;
+        on_a_thread(churn_bytes, &(size_t){ 64 << 20 });
+        cr_expect_eq(stats_now().cycles, cycles);
+        cr_expect_eq(polder_set_gc_percent(100), -1);
+        on_a_thread(churn_bytes, &(size_t){ 64 << 20 });
+        cr_expect_gt(stats_now().cycles, cycles);
+}
+
+Test(pacer, a_percentage_from_the_environment_counts)
+{
+        setenv("POLDER_GC_PERCENT", "25", 1);
+        collected_start_as("concurrent", "");
+        hold(20 << 20);
+        collect_both_ways();
+        expect_near(goal(), 25 << 20, "at 25");
+        cr_expect_eq(polder_set_gc_percent(100), 25);
+}
+
+Test(pacer, automatic_cycles_keep_the_heap_near_its_goal, .timeout = 120)
+{
+        collected_start_as("concurrent", "");
+        hold(16 << 20);
+        collect_both_ways();
+        for (int i = 0; i < 20; i++) {
+                on_a_thread(churn_bytes, &(size_t){ 16 << 20 });
+                struct polder_stats stats = stats_now();
+                cr_assert_leq(stats.resident_bytes, 3 * (size_t)(16 << 20) + (8 << 20),
+                              "round %d: %zu resident, %zu live", i, stats.resident_bytes,
+                              stats.live_bytes);
+        }
+        cr_expect_gt(stats_now().cycles, 10);
+}
+
+Test(pacer, a_memory_limit_pulls_the_goal_down)
+{
+        collected_start_as("concurrent", "");
+        hold(20 << 20);
+        collect_both_ways();
+        size_t before = goal();
+        cr_expect_eq(polder_set_memory_limit(32 << 20), 0);
+        cr_expect_lt(goal(), 32 << 20);
+        cr_expect_lt(goal(), before);
+        cr_expect_gt(goal(), 20 << 20, "never below what lives");
+        cr_expect_eq(polder_set_memory_limit(0), 32 << 20);
+        cr_expect_eq(goal(), before);
+}
+
+Test(pacer, with_percent_off_the_limit_alone_makes_cycles)
+{
+        setenv("POLDER_GC_PERCENT", "-1", 1);
+        setenv("POLDER_MEMORY_LIMIT", "24M", 1);
+        collected_start_as("concurrent", "");
+        hold(4 << 20);
+        on_a_thread(churn_bytes, &(size_t){ 100 << 20 });
+        cr_expect_gt(stats_now().cycles, 2);
+        cr_expect_leq(stats_now().resident_bytes, 48 << 20);
+}
+
+Test(pacer, the_limit_is_no_wall)
+{
+        setenv("POLDER_MEMORY_LIMIT", "8M", 1);
+        collected_start_as("concurrent", "");
+        hold(32 << 20);
+        cr_expect_geq(stats_now().heap_bytes, 32 << 20);
+}
+
+static size_t told_live, told_limit;
+static _Atomic unsigned ntold;
+
+static void be_told(size_t live, size_t limit, void *arg)
+{
+        cr_assert_eq(arg, &told_live);
+        told_live = live;
+        told_limit = limit;
+        pld_add_release(&ntold, 1);
+}
+
+Test(pacer, the_program_is_told_when_the_limit_cannot_be_held, .timeout = 60)
+{
+        collected_start();
+        cr_assert_eq(polder_on_pressure(be_told, &told_live), 0);
+        hold(20 << 20);
+        collect_both_ways();
+        cr_expect_eq(ntold, 0, "no limit, no pressure");
+        polder_set_memory_limit(1 << 30);
+        collect_both_ways();
+        cr_expect_eq(ntold, 0, "it can be held");
+        polder_set_memory_limit(10 << 20);
+        cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
+        cr_expect_eq(ntold, 1, "when collect returns");
+        cr_expect_eq(told_limit, 10 << 20);
+        cr_expect_geq(told_live, 20 << 20);
+        cr_assert_eq(polder_collect(POLDER_STOP_THE_WORLD), 0);
+        cr_expect_eq(ntold, 2, "once a cycle");
+}
+
+Test(pacer, what_was_allocated_is_counted)
+{
+        collected_start();
+        polder_collect(POLDER_CONCURRENT);
+        uint64_t before = stats_now().allocated_bytes;
+        on_a_thread(churn_bytes, &(size_t){ 8 << 20 });
+        on_a_thread(churn_bytes, &(size_t){ 8 << 20 });
+        uint64_t n = stats_now().allocated_bytes - before;
+        cr_expect_geq(n, 16 << 20);
+        cr_expect_leq(n, (16 << 20) + (64 << 10));
+}
+
+static void *churn_leaves(void *unused)
+{
+        (void)unused;
+        for (int i = 0; i < 200; i++)
+                cr_assert_not_null(polder_new_leaf(1 << 20));
+        return NULL;
+}
+
+Test(pacer, large_objects_count)
+{
+        collected_start_as("concurrent", "");
+        on_a_thread(churn_leaves, NULL);
+        cr_expect_geq(stats_now().cycles, 5);
+        cr_expect_leq(stats_now().resident_bytes, 64 << 20);
+}
