@@ -110,8 +110,8 @@ void pld_arena_settings_init(struct pld_arena_settings *settings)
         pld_setting_size("POLDER_RESERVE", &settings->reserve);
         pld_setting_bool("POLDER_PREFAULT", &settings->prefault);
         read_decay(&settings->decay_ms);
-        if (pld_setting_limit("POLDER_MEMORY_LIMIT", &limit, &hard) && hard)
-                settings->limit = limit;
+        if (pld_setting_limit("POLDER_MEMORY_LIMIT", &limit, &hard))
+                *(hard ? &settings->limit : &settings->soft_limit) = limit;
         read_count("POLDER_MAX_SPANS", &settings->max_spans);
         read_count("POLDER_MAX_CACHES", &settings->max_caches);
         if (value_of("POLDER_LOCK"))

@@ -13,6 +13,7 @@ struct pld_arena_settings {
         bool prefault;       /* POLDER_PREFAULT: the start waits until the reserve is populated */
         int64_t decay_ms;    /* POLDER_DECAY_MS */
         size_t limit;        /* POLDER_MEMORY_LIMIT with ",hard"; 0: none */
+        size_t soft_limit;   /* the same without: the collector's business */
         size_t max_spans;    /* POLDER_MAX_SPANS; 0: none */
         size_t max_caches;   /* POLDER_MAX_CACHES; 0: none */
 };

@@ -1,3 +1,15 @@
+/* span.c: descriptors, and the pages they describe.
+ *
+ * A descriptor lies apart from its pages and is made for a number of bitmap words;
+ * a released one waits on the shelf of that number for the next span.
+ *
+ * S1  a descriptor is never anything else, and never unmapped: whoever holds one
+ *     after its release reads a stale span or another one.
+ * S2  between pld_span_new() and pld_span_publish() only the maker knows the span.
+ * S3  a release clears the page map first, then gives the pages, then the
+ *     descriptor, so that nothing of the next owner's is overwritten.
+ * S4  no more than max_spans are live.
+ * Called with no lock held; the shelves' lock is a leaf. */
 #include "arena/span.h"
 
 #include "arena/meta.h"

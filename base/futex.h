@@ -1,9 +1,10 @@
-/* futex.h: waiting on a 32-bit word; safe in signal handlers. */
+/* futex.h: waiting on a 32-bit word; safe in signal handlers. errno stays as it is. */
 #ifndef PLD_BASE_FUTEX_H
 #define PLD_BASE_FUTEX_H
 
 #include "base/clock.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <stdatomic.h>
@@ -15,7 +16,9 @@
 static inline void pld_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
 {
         struct timespec timeout = pld_timespec(timeout_ns);
+        int saved = errno;
         syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, timeout_ns ? &timeout : NULL, NULL, 0);
+        errno = saved;
 }
 
 /* Wakes at most n waiters (INT_MAX: all). */

@@ -52,6 +52,7 @@ enum {
 };
 
 _Atomic uint32_t pld_phase;
+_Atomic bool pld_cycle_is_due;
 
 /* Cycles are counted: the n-th is wanted, begun, finished. */
 static struct pld_lock request_lock = PLD_LOCK_INIT(PLD_RANK_LEAF);
@@ -329,8 +330,9 @@ static void run_stopped(struct pld_trace *trace)
 
 /* ---- Running cycles -------------------------------------------------------------------------- */
 
-/* The next wanted cycle; false when there is none. */
-static bool run_next(void)
+/* The next wanted cycle; false when there is none. free: outside of Polder, where the
+ * program may be called. */
+static bool run_next(bool free)
 {
         pld_lock(&run_lock);
         pld_lock(&request_lock);
@@ -354,7 +356,8 @@ static bool run_next(void)
         pld_unlock(&run_lock);
         if (!wanted)
                 return false;
-        pld_pacer_report_pressure();
+        if (free)
+                pld_pacer_report_pressure();
         pld_store_release(&nfinished, number);
         pld_futex_wake(&nfinished, INT_MAX);
         return true;
@@ -365,7 +368,7 @@ static void *collector_thread(void *unused)
         (void)unused;
         for (;;) {
                 uint32_t seen = pld_load_acquire(&bell);
-                while (run_next())
+                while (run_next(true))
                         ;
                 pld_futex_wait(&bell, seen, 0);
         }
@@ -417,6 +420,8 @@ void pld_cycle_request_automatic(void)
         request(false);
         if (ensure_thread())
                 ring();
+        else
+                pld_store_relaxed(&pld_cycle_is_due, true); /* Y4 */
 }
 
 static void await(uint32_t number)
@@ -429,6 +434,19 @@ static void await(uint32_t number)
         }
 }
 
+PLD_NOINLINE void pld_cycle_run_due_slow(struct pld_thread *self)
+{
+        if (pld_pacer_is_reporting() || !pld_exchange_relaxed(&pld_cycle_is_due, false))
+                return;
+        pld_enter();
+        pld_thread_block(self);
+        while (run_next(false))
+                ;
+        pld_thread_unblock(self);
+        pld_leave();
+        pld_pacer_report_pressure();
+}
+
 PLD_NOINLINE int polder_collect(enum polder_collect_mode mode)
 {
         int error = pld_start();
@@ -436,6 +454,8 @@ PLD_NOINLINE int polder_collect(enum polder_collect_mode mode)
                 return error;
         if (mode != POLDER_CONCURRENT && mode != POLDER_STOP_THE_WORLD)
                 return -EINVAL;
+        if (pld_pacer_is_reporting())
+                return -EDEADLK; /* the cycle is not over before the callback returns */
         struct pld_thread *self = pld_thread_self();
         uint32_t number = request(mode == POLDER_STOP_THE_WORLD);
         bool by_thread = ensure_thread();
@@ -444,12 +464,14 @@ PLD_NOINLINE int polder_collect(enum polder_collect_mode mode)
         if (by_thread)
                 ring();
         else
-                while (run_next())
+                while (run_next(false))
                         ; /* Y4 */
         await(number);
         if (self)
                 pld_thread_unblock(self);
         pld_leave();
+        if (!by_thread)
+                pld_pacer_report_pressure();
         return 0;
 }
 
@@ -492,6 +514,7 @@ static void await_run_lock(void)
 PLD_NOINLINE void pld_cycle_fork_prepare(void)
 {
         await_run_lock();
+        pld_sweep_finish(); /* no thread is halfway through a span then: nor in the child */
         pld_lock_seize(&request_lock);
 }
 
@@ -504,6 +527,7 @@ void pld_cycle_fork_parent(void)
 void pld_cycle_fork_child(void)
 {
         has_thread = tried_thread = false;
+        pld_store_relaxed(&automatic_wanted, false); /* nobody is there to see it */
         pld_workers_fork_child();
         pld_lock_cede(&request_lock);
         pld_lock_cede(&run_lock);

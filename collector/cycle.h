@@ -33,6 +33,17 @@ static inline bool pld_cycle_has_work(void)
 /* Asks for a cycle of the kind that the settings want; from any thread, inside
  * Polder or not; returns at once. */
 void pld_cycle_request_automatic(void);
+/* Runs it here, if there is no thread to run it; outside of Polder. */
+struct pld_thread;
+void pld_cycle_run_due_slow(struct pld_thread *self);
+
+extern _Atomic bool pld_cycle_is_due; /* and waits for a mutator to run it */
+
+static inline void pld_cycle_run_due(struct pld_thread *self)
+{
+        if (__builtin_expect(pld_load_relaxed(&pld_cycle_is_due), 0))
+                pld_cycle_run_due_slow(self);
+}
 
 struct pld_cycle_times {
         uint64_t cycles, stops, stop_ns_total, stop_ns_max, handshake_ns_max;

@@ -115,6 +115,15 @@ void pld_grey_fork_prepare(void)
                 pld_lock_seize(&queues[i].lock);
 }
 
+/* No cycle is under way; a worker that is not there may have had a credit for the
+ * moment of a look into the queues. */
+void pld_grey_fork_child(void)
+{
+        pld_store_relaxed(&pld_grey_credits, 0);
+        pld_store_relaxed(&nsleeping, 0);
+        pld_grey_fork_done();
+}
+
 void pld_grey_fork_done(void)
 {
         for (unsigned i = PLD_MAX_NODES; i-- > 0;)

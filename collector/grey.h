@@ -46,5 +46,6 @@ void pld_grey_wake(void);
 void pld_grey_start(void);
 void pld_grey_fork_prepare(void);
 void pld_grey_fork_done(void);
+void pld_grey_fork_child(void);
 
 #endif

@@ -1,3 +1,13 @@
+/* layout.c: one table of layouts and one of shapes.
+ *
+ * Both are hash tables that only grow. A pattern is trimmed after its last pointer
+ * before it is looked up, so that what is the same is found to be the same.
+ *
+ * L1  equal layouts are one layout, equal shapes one shape; both live for ever.
+ * L2  a pattern's last bit is set, and the bits behind it in its last word are clear.
+ * L3  a shape without pointers is pld_leaf_shape[] of its class.
+ * L4  a shape has one central a slice, made under the lock, published with release.
+ * Everything is made under the lock and read without. */
 #include "collector/layout.h"
 
 #include "arena/meta.h"

@@ -48,7 +48,8 @@ static size_t since_at_begin, since_at_mark; /* the cycle's */
 static uint64_t last_end_ns;        /* the cycle's */
 static double limiter = 0;          /* the cycle's: CPU time above one half, ns */
 static bool limit_gives_way;        /* the cycle's */
-static bool under_pressure;         /* the cycle's */
+static _Atomic bool under_pressure; /* after the last cycle, and not yet reported */
+static __thread bool reporting;
 
 static polder_pressure pressure_fn; /* lock */
 static void *pressure_arg;          /* lock */
@@ -168,6 +169,7 @@ static void raise_stall(uint64_t ns)
 
 void pld_pacer_assist(struct pld_thread *self)
 {
+        pld_cycle_run_due(self);
         if (!pld_cycle_is_marking()) {
                 self->assist_debt = 0;
                 return;
@@ -283,17 +285,41 @@ void pld_pacer_cycle_ends(void)
         fill_bucket();
         set_goal();
         size_t room = bound / 32 > PLD_MIB ? bound / 32 : PLD_MIB;
-        under_pressure = bound && (limit_gives_way || base + other_bytes(base) + room > bound);
+        pld_store_relaxed(&under_pressure, bound && (limit_gives_way ||
+                                                     base + other_bytes(base) + room > bound));
 }
 
 void pld_pacer_report_pressure(void)
 {
+        if (reporting || !pld_exchange_relaxed(&under_pressure, false))
+                return;
         pld_lock(&lock);
-        polder_pressure fn = under_pressure ? pressure_fn : NULL;
+        polder_pressure fn = pressure_fn;
         void *arg = pressure_arg;
         pld_unlock(&lock);
-        if (fn)
-                fn(pld_load_relaxed(&live), pld_load_relaxed(&limit), arg);
+        if (!fn)
+                return;
+        bool was_attached = pld_thread_self() != NULL;
+        reporting = true;
+        fn(pld_load_relaxed(&live), pld_load_relaxed(&limit), arg);
+        reporting = false;
+        if (!was_attached)
+                polder_thread_detach(); /* the collector's thread must not wait for itself */
+}
+
+bool pld_pacer_is_reporting(void)
+{
+        return reporting;
+}
+
+void pld_pacer_fork_prepare(void)
+{
+        pld_lock_seize(&lock);
+}
+
+void pld_pacer_fork_done(void)
+{
+        pld_lock_cede(&lock);
 }
 
 /* ---- Settings and questions -------------------------------------------------------------------- */

@@ -26,8 +26,13 @@ void pld_pacer_add_work(uint64_t scanned_bytes, uint64_t marked_bytes, uint64_t 
 void pld_pacer_update(void); /* now and then while marking */
 void pld_pacer_marking_ends(void);
 void pld_pacer_cycle_ends(void);
-/* Outside of all locks: tells the program when the limit cannot be held. */
+/* Outside of Polder and of all locks: tells the program when the limit cannot be
+ * held; once a cycle. */
 void pld_pacer_report_pressure(void);
+/* The calling thread is in the program's callback. */
+bool pld_pacer_is_reporting(void);
+void pld_pacer_fork_prepare(void);
+void pld_pacer_fork_done(void);
 
 struct pld_pace {
         size_t live, heap, goal, trigger;  /* bytes */

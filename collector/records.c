@@ -15,7 +15,11 @@
  * D4  whoever takes a pointer out of a record while a cycle is under way shades
  *     it first.
  * D5  polder_weak_get() runs inside Polder, so no flip comes between its look at
- *     the span's sweep and its return. */
+ *     the weak reference and its return.
+ * D6  a weak reference knows for which sweep epoch its target is known to live. For
+ *     another epoch its span is not yet settled, or the reference is cleared; which
+ *     of them, and what the target's mark says, can be seen under the records lock
+ *     only: without it the span may be swept, given back and be another one. */
 #include "collector/records.h"
 
 #include "arena/meta.h"
@@ -29,6 +33,7 @@
 
 struct polder_weak {
         _Atomic uintptr_t target; /* hidden: the object is a leaf */
+        _Atomic uint32_t epoch;   /* D6 */
 };
 
 enum kind { WEAK, FINALIZER };
@@ -119,6 +124,14 @@ static struct record *cut_dead_locked(struct pld_span *span, enum kind kind)
         return dead;
 }
 
+static void renew_weak_locked(struct pld_span *span)
+{
+        for (struct record *record = first_of(span); record; record = record->next)
+                if (record->kind == WEAK)
+                        pld_store_release(&((struct polder_weak *)record->value)->epoch,
+                                          pld_load_relaxed(&pld_sweep_epoch)); /* D6 */
+}
+
 static void settle(struct pld_span *span)
 {
         struct record *record, *next;
@@ -129,6 +142,7 @@ static void settle(struct pld_span *span)
                 pld_store_release(&((struct polder_weak *)record->value)->target, 0);
                 record_free_locked(record);
         }
+        renew_weak_locked(span);
         for (record = cut_dead_locked(span, FINALIZER); record; record = next) {
                 next = record->next;
                 pld_span_mark(span, pld_span_index(span, record->target));
@@ -209,6 +223,7 @@ struct polder_weak *polder_weak_new(void *object)
         if (record) {
                 weak = (struct polder_weak *)record->value;
         } else if ((record = record_new_locked())) {
+                pld_store_relaxed(&weak->epoch, pld_load_relaxed(&pld_sweep_epoch));
                 pld_store_release(&weak->target, target);
                 *record = (struct record){ .target = target, .kind = WEAK, .value = (uintptr_t)weak };
                 hang_locked(found.span, record);
@@ -224,17 +239,38 @@ struct polder_weak *polder_weak_new(void *object)
         return weak;
 }
 
+/* The target, if it lives. */
+static PLD_NOINLINE uintptr_t look_at_target_slow(struct polder_weak *weak)
+{
+        pld_lock(&lock);
+        uintptr_t target = pld_load_relaxed(&weak->target);
+        if (target) { /* D6: not settled */
+                struct pld_span *span = pld_span_of(target);
+                if (pld_span_is_marked(span, pld_span_index(span, target)))
+                        pld_store_relaxed(&weak->epoch, pld_load_relaxed(&pld_sweep_epoch));
+                else
+                        target = 0;
+        }
+        pld_unlock(&lock);
+        return target;
+}
+
+static uintptr_t look_at_target(struct polder_weak *weak)
+{
+        uintptr_t target = pld_load_acquire(&weak->target);
+        /* Acquire: pairs with renew_weak_locked(); read after the target. */
+        if (!target || pld_load_acquire(&weak->epoch) == pld_load_relaxed(&pld_sweep_epoch))
+                return target;
+        return look_at_target_slow(weak);
+}
+
 void *polder_weak_get(const struct polder_weak *weak)
 {
         struct pld_thread *self = pld_thread_attach();
         if (!weak || !self)
                 return NULL;
         pld_enter(); /* D5 */
-        uintptr_t target = pld_load_acquire(&weak->target);
-        if (target) {
-                pld_span_sweep(pld_span_of(target));
-                target = pld_load_acquire(&weak->target);
-        }
+        uintptr_t target = look_at_target((struct polder_weak *)(uintptr_t)weak);
         if (target && is_marking(self))
                 pld_shade_word(&self->marker, target); /* D4 */
         pld_leave();
@@ -289,10 +325,11 @@ static void *finalizer_thread(void *unused)
         while (self) {
                 while (finalize_one(self))
                         ;
+                pld_enter(); /* no handshake while the thread is about to block */
                 pld_thread_block(self);
                 pld_futex_wait(&nready, 0, 0);
                 pld_thread_unblock(self);
-                polder_safepoint();
+                pld_leave();
         }
         return NULL;
 }

@@ -5,8 +5,8 @@
  *
  * R1  a word that leaves the roots while a cycle is under way is shaded first:
  *     it was reachable when the cycle began.
- * R2  a range that takes the place of a removed one in the list is shaded, too:
- *     the scan may have passed its new place already. */
+ * R2  a range or pin that takes the place of a removed one is shaded, too: the
+ *     scan may have passed its new place already. */
 #include "collector/roots.h"
 
 #include "arena/malloc.h"
@@ -25,7 +25,7 @@ struct range {
 };
 
 struct pin {
-        uintptr_t object;    /* 0: free; 1: was removed */
+        uintptr_t object;    /* 0: free */
         uint32_t count;
         bool uncollectable;  /* one of the count is polder_new_uncollectable's */
 };
@@ -34,7 +34,7 @@ static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_ROOTS);
 static struct range *ranges;         /* lock */
 static size_t nranges, ranges_room;  /* lock */
 static struct pin *pins;             /* lock */
-static size_t npins, npins_used, pins_room; /* lock: live; live and removed; power of two */
+static size_t npins, pins_room;      /* lock; a power of two */
 static size_t scan_range, scan_pin;  /* lock: where the cycle's scan is */
 static uintptr_t scan_at;            /* lock: within the range */
 static bool scanning;                /* lock */
@@ -129,6 +129,17 @@ size_t pld_roots_bytes(void)
         return nbytes;
 }
 
+uintptr_t pld_roots_end_of(uintptr_t at)
+{
+        uintptr_t end = 0;
+        pld_lock(&lock);
+        for (size_t i = 0; i < nranges && !end; i++)
+                if (at >= ranges[i].from && at < ranges[i].to)
+                        end = ranges[i].to;
+        pld_unlock(&lock);
+        return end;
+}
+
 /* ---- Pins ------------------------------------------------------------------------- */
 
 static size_t hash_of(uintptr_t object)
@@ -153,9 +164,8 @@ static void place_pin_locked(struct pin pin)
 {
         for (size_t i = hash_of(pin.object);; i++) {
                 struct pin *slot = &pins[i & (pins_room - 1)];
-                if (slot->object > 1)
+                if (slot->object)
                         continue;
-                npins_used += slot->object == 0;
                 *slot = pin;
                 npins++;
                 return;
@@ -164,23 +174,39 @@ static void place_pin_locked(struct pin pin)
 
 static bool make_room_locked(void)
 {
-        if (2 * (npins_used + 1) <= pins_room)
+        if (2 * (npins + 1) <= pins_room)
                 return true;
-        size_t room = pins_room ? pins_room : 64;
-        while (room < 4 * (npins + 1))
-                room *= 2;
+        size_t room = pins_room ? 2 * pins_room : 64;
         struct pin *old = pins, *fresh = pld_meta_alloc(room * sizeof *fresh);
         size_t nold = pins_room;
         if (!fresh)
                 return false;
         pins = fresh;
         pins_room = room;
-        npins = npins_used = 0;
+        npins = 0;
         scan_pin = 0; /* the order changed: a scan starts over */
         for (size_t i = 0; i < nold; i++)
-                if (old[i].object > 1)
+                if (old[i].object)
                         place_pin_locked(old[i]);
         return true;
+}
+
+/* Those behind it move up, so that each is found without a hole on the way (Knuth's
+ * algorithm R). */
+static void remove_pin_locked(struct pld_thread *self, struct pin *pin)
+{
+        size_t mask = pins_room - 1, hole = (size_t)(pin - pins);
+        npins--;
+        for (size_t i = hole + 1; pins[i & mask].object; i++) {
+                size_t wanted = hash_of(pins[i & mask].object);
+                if (((i - wanted) & mask) < ((i - hole) & mask))
+                        continue; /* it would stand before its own place */
+                if (is_marking(self))
+                        pld_shade_word(&self->marker, pins[i & mask].object); /* R2 */
+                pins[hole & mask] = pins[i & mask];
+                hole = i;
+        }
+        pins[hole & mask].object = 0;
 }
 
 /* The first byte of the object, or 0. */
@@ -224,10 +250,8 @@ static int drop_pin(struct pld_thread *self, uintptr_t object, bool only_uncolle
                 pld_shade_word(&self->marker, object); /* R1 */
         if (only_uncollectable)
                 pin->uncollectable = false;
-        if (--pin->count == 0) {
-                pin->object = 1;
-                npins--;
-        }
+        if (--pin->count == 0)
+                remove_pin_locked(self, pin);
 out:
         pld_unlock(&lock);
         return error;
@@ -313,7 +337,7 @@ static bool scan_pins_piece_locked(struct pld_marker *marker)
         if (scan_pin >= end)
                 return false;
         for (; scan_pin < end; scan_pin++)
-                if (pins[scan_pin].object > 1)
+                if (pins[scan_pin].object)
                         pld_shade_word(marker, pins[scan_pin].object);
         return true;
 }
@@ -341,7 +365,7 @@ void pld_roots_each(void (*visit)(uintptr_t word, bool exact, void *arg), void *
                 for (uintptr_t at = ranges[i].from; at < ranges[i].to; at += sizeof(uintptr_t))
                         visit(*(uintptr_t *)at, false, arg);
         for (size_t i = 0; i < pins_room; i++)
-                if (pins[i].object > 1)
+                if (pins[i].object)
                         visit(pins[i].object, true, arg);
         pld_unlock(&lock);
 }

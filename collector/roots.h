@@ -12,6 +12,8 @@ bool pld_roots_scan_some(struct pld_marker *marker);
 /* All ranges and pins, for verification; mutators are held. */
 void pld_roots_each(void (*visit)(uintptr_t word, bool exact, void *arg), void *arg);
 size_t pld_roots_bytes(void);
+/* The end of a range that the address lies in; 0: it lies in none. */
+uintptr_t pld_roots_end_of(uintptr_t at);
 /* The object stays until it is freed by polder_free(). 0 or -ENOMEM. */
 int pld_pin_uncollectable(const void *object);
 void pld_roots_fork_prepare(void);

@@ -109,6 +109,8 @@ void pld_options_from_environment(struct polder_options *options)
                 .decay_ms = arena.decay_ms,
                 .max_spans = arena.max_spans,
                 .max_caches = arena.max_caches,
+                .memory_limit = arena.limit ? arena.limit : arena.soft_limit,
+                .memory_limit_hard = arena.limit > 0,
                 .gc_percent = 100,
         };
         int64_t number;
@@ -116,7 +118,6 @@ void pld_options_from_environment(struct polder_options *options)
                 options->gc_percent = (int)number;
         if (pld_setting_int("POLDER_WORKERS", 0, 1024, &number))
                 options->workers_per_node = (int)number;
-        pld_setting_limit("POLDER_MEMORY_LIMIT", &options->memory_limit, &options->memory_limit_hard);
 
         const char *text = getenv("POLDER_GC");
         if (text && *text && !parse_gc(text, &options->gc))

@@ -29,10 +29,12 @@ static void fork_prepare(void)
         pld_records_fork_prepare();
         pld_layout_fork_prepare();
         pld_grey_fork_prepare();
+        pld_pacer_fork_prepare();
 }
 
 static void fork_parent(void)
 {
+        pld_pacer_fork_done();
         pld_grey_fork_done();
         pld_layout_fork_done();
         pld_records_fork_done();
@@ -43,7 +45,8 @@ static void fork_parent(void)
 
 static void fork_child(void)
 {
-        pld_grey_fork_done();
+        pld_pacer_fork_done();
+        pld_grey_fork_child();
         pld_layout_fork_done();
         pld_records_fork_child();
         pld_roots_fork_done();

@@ -19,7 +19,13 @@
  *     the state is read, and the thread waits for it to fall after it has become
  *     BLOCKED (each sees the other: both are sequentially consistent).
  * T4  the list changes under the threads lock only, which the asker holds from
- *     asking to the last answer. A thread that wants the lock is BLOCKED first. */
+ *     asking to the last answer. A thread that wants the lock is BLOCKED first.
+ * T5  registers and sp are saved by the outermost section only: what a nested one
+ *     would save may be overwritten before the outer one ends.
+ * T6  a thread may stand on another stack than its own, if that is registered as a
+ *     root (a fiber's) or is its alternate signal stack: then it is scanned to its
+ *     end, and the thread's own stack as a whole, since where the thread left that
+ *     one is not known. */
 #include "collector/thread.h"
 
 #include "arena/arena.h"
@@ -28,6 +34,7 @@
 #include "base/clock.h"
 #include "base/futex.h"
 #include "collector/pacer.h"
+#include "collector/roots.h"
 #include "collector/rules.h"
 #include "collector/settings.h"
 #include "collector/start.h"
@@ -37,14 +44,17 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum {
         SPIN_YIELDS = 8,
         FIRST_SIGNAL_NS = 20000,
         NEXT_SIGNAL_NS = 200000,
         STAGGER_NS = 200000,
+        LOST_TRIES = 1000,
         DESTRUCTOR_ROUNDS = 2,
         STOP_SIGNAL = SIGURG /* ignored by default, and debuggers pass it on (Go's choice) */
 };
@@ -66,6 +76,7 @@ static pld_step stop_step;        /* lock; const while stopping */
 static _Atomic uint64_t nsignals;
 static pthread_key_t exit_key;
 static struct sigaction former_action;
+static __thread unsigned nrounds; /* of destructors, that have come by here */
 
 /* ---- Doing a step -------------------------------------------------------------- */
 
@@ -106,6 +117,61 @@ static void serve(struct pld_thread *thread)
         answer(thread);
 }
 
+/* ---- Which stack --------------------------------------------------------------- */
+
+static bool is_on_own_stack(const struct pld_thread *thread, uintptr_t sp)
+{
+        return sp >= thread->stack_low && sp < thread->stack_base;
+}
+
+/* The end of the calling thread's stack, other than its own, that sp is on; 0:
+ * nobody knows that stack. */
+static PLD_NOINLINE uintptr_t other_stack_end(uintptr_t sp)
+{
+        stack_t alternate;
+        uintptr_t end = pld_roots_end_of(sp);
+        if (end)
+                return end;
+        if (sigaltstack(NULL, &alternate) || !(alternate.ss_flags & SS_ONSTACK))
+                return 0;
+        uintptr_t low = (uintptr_t)alternate.ss_sp;
+        end = low + alternate.ss_size;
+        return sp >= low && sp < end ? end : 0;
+}
+
+static bool stand_try(struct pld_thread *self, uintptr_t sp)
+{
+        self->sp = sp;
+        self->stack_end = pld_likely(is_on_own_stack(self, sp)) ? self->stack_base
+                                                                : other_stack_end(sp);
+        return self->stack_end != 0;
+}
+
+void pld_thread_stand(struct pld_thread *self, uintptr_t sp)
+{
+        if (!stand_try(self, sp))
+                pld_die("a thread uses Polder on a stack that Polder does not know: a fiber's stack "
+                        "must be registered by polder_root_add()");
+}
+
+/* All of a thread's own stack that can be read: the main thread's is mapped only as
+ * far down as it was ever used. */
+static uintptr_t own_stack_bottom(const struct pld_thread *thread)
+{
+        enum { NASKED = 256 };
+        unsigned char there[NASKED];
+        uintptr_t page = (uintptr_t)getpagesize();
+        uintptr_t low = pld_round_up(thread->stack_low, page);
+        uintptr_t at = pld_round_down(thread->stack_base, page);
+        for (uintptr_t step = NASKED * page; step >= page;) {
+                if (at - low >= step && !mincore((void *)(at - step), step, there))
+                        at -= step;
+                else
+                        step /= 2;
+        }
+        return at;
+}
+
 PLD_NOINLINE void polder_safepoint_slow_(void)
 {
         struct pld_thread *self = pld_thread_self();
@@ -116,7 +182,7 @@ PLD_NOINLINE void polder_safepoint_slow_(void)
         while (self->tls->asked) {
                 polder_enter_();
                 pld_registers_save(&self->registers);
-                self->sp = pld_stack_pointer();
+                pld_thread_stand(self, pld_stack_pointer());
                 serve(self);
                 __atomic_signal_fence(__ATOMIC_SEQ_CST);
                 self->tls->inside = 0;
@@ -124,9 +190,32 @@ PLD_NOINLINE void polder_safepoint_slow_(void)
         }
 }
 
-static bool is_on_own_stack(const struct pld_thread *thread, uintptr_t sp)
+/* Perhaps it leaves that stack again; the collection waits. */
+static void complain_of_stack(void)
 {
-        return sp >= thread->stack_low && sp < thread->stack_base;
+        static _Atomic unsigned ntries;
+        if (pld_add_relaxed(&ntries, 1) == LOST_TRIES)
+                pld_say("a collection waits for a thread on a stack that Polder does not know: a "
+                        "fiber's stack must be registered by polder_root_add()");
+}
+
+/* By a signal, on top of whatever stack the thread was on; T2. */
+static void serve_interrupted(struct pld_thread *self, uintptr_t sp)
+{
+        if (self->tls->inside || pld_locks_held() > 0 ||
+            pld_load_relaxed(&self->state) != PLD_THREAD_RUNNING)
+                return;
+        self->tls->inside = 1;
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        if (stand_try(self, sp)) {
+                /* The interrupted registers lie in the frame above us. */
+                memset(&self->registers, 0, sizeof self->registers);
+                serve(self);
+        } else {
+                complain_of_stack();
+        }
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        self->tls->inside = 0;
 }
 
 static void on_signal(int number, siginfo_t *info, void *context)
@@ -134,17 +223,7 @@ static void on_signal(int number, siginfo_t *info, void *context)
         struct pld_thread *self = pld_thread_self();
         int saved = errno;
         if (self && pld_exchange_relaxed(&self->signalled, 0)) {
-                uintptr_t sp = pld_stack_pointer();
-                if (!self->tls->inside && pld_locks_held() == 0 && is_on_own_stack(self, sp)) {
-                        /* The interrupted registers lie in the frame above us. */
-                        self->tls->inside = 1;
-                        __atomic_signal_fence(__ATOMIC_SEQ_CST);
-                        memset(&self->registers, 0, sizeof self->registers);
-                        self->sp = sp;
-                        serve(self);
-                        __atomic_signal_fence(__ATOMIC_SEQ_CST);
-                        self->tls->inside = 0;
-                } /* else T2 */
+                serve_interrupted(self, pld_stack_pointer());
         } else if (former_action.sa_flags & SA_SIGINFO) {
                 former_action.sa_sigaction(number, info, context);
         } else if (former_action.sa_handler != SIG_DFL && former_action.sa_handler != SIG_IGN) {
@@ -307,11 +386,12 @@ bool pld_threads_stop_locked(pld_step step, uint64_t within_ns)
 void pld_threads_resume_locked(void)
 {
         pld_list_each(item, &threads) {
+                /* Others hold themselves; and one that was too late may be anywhere. */
                 struct pld_thread *thread = thread_at(item);
-                if (thread->blocking_depth > 0) {
-                        pld_store_release(&thread->state, PLD_THREAD_BLOCKED);
+                uint32_t held = PLD_THREAD_HELD;
+                if (thread->blocking_depth > 0 &&
+                    pld_cas_acq_rel(&thread->state, &held, PLD_THREAD_BLOCKED))
                         pld_futex_wake(&thread->state, 1);
-                }
         }
         pld_add_release(&stopping, 1);
         pld_futex_wake(&stopping, INT_MAX);
@@ -373,9 +453,11 @@ PLD_NOINLINE void polder_blocking_begin(void)
         if (!self)
                 return;
         polder_enter_();
-        pld_registers_save(&self->registers);
-        self->sp = pld_stack_pointer();
-        pld_frame_save(&self->registers, self->sp, self->stack_base); /* we return */
+        if (self->blocking_depth == 0) { /* T5 */
+                pld_registers_save(&self->registers);
+                pld_thread_stand(self, pld_stack_pointer());
+                pld_frame_save(&self->registers, self->sp, self->stack_end); /* we return */
+        }
         pld_thread_block_saved(self);
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
         self->tls->inside = 0;
@@ -403,7 +485,9 @@ void pld_thread_stack_each(struct pld_thread *thread, pld_stack_visit visit, voi
 {
         uintptr_t registers = (uintptr_t)&thread->registers;
         visit(registers, registers + sizeof thread->registers, arg);
-        visit(thread->sp, thread->stack_base, arg);
+        visit(thread->sp, thread->stack_end, arg);
+        if (pld_unlikely(thread->stack_end != thread->stack_base)) /* T6 */
+                visit(own_stack_bottom(thread), thread->stack_base, arg);
         uintptr_t newest = (uintptr_t)&thread->tls->self[PLD_SELF_NEWEST];
         visit(newest, newest + sizeof(uintptr_t), arg);
 }
@@ -447,8 +531,8 @@ struct pld_thread *pld_thread_attach(void)
         struct pld_thread *thread = pld_thread_self();
         if (thread)
                 return thread;
-        if (pld_start())
-                return NULL;
+        if (nrounds >= PTHREAD_DESTRUCTOR_ITERATIONS || pld_start())
+                return NULL; /* the first: nobody would detach it any more */
         thread = shell_new();
         if (!thread)
                 return NULL;
@@ -509,11 +593,12 @@ PLD_NOINLINE void polder_thread_detach(void)
         shell_free(self);
 }
 
-/* Comes round again once, so that other destructors may still use Polder. */
-static void on_exit_key(void *round)
+/* Comes round again once, so that other destructors may still use Polder; one that
+ * attaches the thread again later is followed by another round. */
+static void on_exit_key(void *value)
 {
-        if ((uintptr_t)round < DESTRUCTOR_ROUNDS)
-                pthread_setspecific(exit_key, (void *)((uintptr_t)round + 1));
+        if (++nrounds < DESTRUCTOR_ROUNDS)
+                pthread_setspecific(exit_key, value);
         else
                 polder_thread_detach();
 }

@@ -47,6 +47,7 @@ struct pld_thread {
         _Atomic uint32_t signalled;       /* a signal is on its way */
         uint32_t blocking_depth;          /* owner */
         uintptr_t sp;                     /* owner, before it is BLOCKED or HELD */
+        uintptr_t stack_end;              /* the same: of the stack that sp is on */
         struct pld_registers registers;   /* the same */
         struct pld_marker marker;         /* owner, or who serves for it */
         bool black;                       /* the same: its objects are born marked */
@@ -85,14 +86,19 @@ unsigned pld_threads_count_locked(void);
 typedef void (*pld_stack_visit)(uintptr_t from, uintptr_t to, void *arg);
 void pld_thread_stack_each(struct pld_thread *thread, pld_stack_visit visit, void *arg);
 
+/* The calling thread's stack is to be scanned from there on. Dies where that is on
+ * no stack that Polder knows. */
+void pld_thread_stand(struct pld_thread *self, uintptr_t sp);
 /* Around waiting inside Polder: like a blocking section. The registers are
  * those of the function it stands in. thread NULL: nothing happens. */
 #define pld_thread_block(thread)                                                               \
         do {                                                                                   \
                 struct pld_thread *blocked_ = (thread);                                        \
                 if (blocked_) {                                                                \
-                        pld_registers_save(&blocked_->registers);                              \
-                        blocked_->sp = pld_stack_pointer();                                    \
+                        if (blocked_->blocking_depth == 0) { /* T5 */                          \
+                                pld_registers_save(&blocked_->registers);                      \
+                                pld_thread_stand(blocked_, pld_stack_pointer());               \
+                        }                                                                      \
                         pld_thread_block_saved(blocked_);                                      \
                 }                                                                              \
         } while (0)

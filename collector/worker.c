@@ -1,3 +1,14 @@
+/* worker.c: the marking threads.
+ *
+ * A worker marks in bites, for its share of the time, until the phase says that
+ * there is no more to do; then it sleeps until the next cycle. A worker with less than
+ * one CPU sleeps the rest of each period, but not once mutators have to help.
+ *
+ * W1  a worker that has anything in hand holds a credit (mark.c, M2): so no one
+ *     needs to wait for workers at the flip.
+ * W2  a worker reads `generation` before it looks for work, and sleeps on what it
+ *     read: a wake-up in between is not lost.
+ * Workers hold no lock of theirs; only whoever runs the cycle makes and wakes them. */
 #include "collector/worker.h"
 
 #include "base/clock.h"
@@ -118,9 +129,12 @@ void pld_workers_start(void)
         if (tried)
                 return;
         tried = true;
+        bool some_have_cpus = false;
+        for (unsigned node = 0; node < pld_machine.nnodes; node++)
+                some_have_cpus |= pld_machine.node[node].ncpus > 0;
         for (unsigned node = 0; node < pld_machine.nnodes; node++) {
                 unsigned ncpus = pld_machine.node[node].ncpus;
-                if (ncpus == 0 && pld_machine.ncpus > 0)
+                if (ncpus == 0 && some_have_cpus)
                         continue; /* marked by the workers of other nodes */
                 int wanted = pld_settings.workers_per_node;
                 double quarter = ncpus / 4.0;

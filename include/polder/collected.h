@@ -102,14 +102,15 @@ int polder_finalizer_set(void *object, polder_finalizer fn, void *arg);
 /* ---- Collection --------------------------------------------------------------------- */
 
 enum polder_collect_mode { POLDER_CONCURRENT, POLDER_STOP_THE_WORLD };
-/* Returns when a whole cycle that began after the call is done and swept. */
+/* Returns when a whole cycle that began after the call is done and swept: 0;
+ * -EDEADLK in a pressure callback, where that would be never. */
 int polder_collect(enum polder_collect_mode mode);
 int polder_collect_start(void);         /* returns at once */
 int polder_set_gc_percent(int percent); /* negative: for a limit only; returns the former */
 size_t polder_set_memory_limit(size_t nbytes); /* 0: none; returns the former value */
 /* live, limit: bytes. Called from the collector's thread at the end of a cycle
- * after which the limit cannot be held: it must not use the collected heap, and
- * must not call polder_collect(). */
+ * after which the limit cannot be held. It may use the heap, drop what the program
+ * can do without, and ask for another cycle by polder_collect_start(). */
 typedef void (*polder_pressure)(size_t live, size_t limit, void *arg);
 int polder_on_pressure(polder_pressure fn, void *arg); /* fn NULL: none */
 

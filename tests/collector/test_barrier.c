@@ -231,6 +231,7 @@ static void *shuffle(void *arg)
         struct gang *gang = arg;
         uint64_t seed = 1 + pld_add_release(&gang->nready, 1);
         struct pld_random random = pld_random_seeded(seed);
+        polder_thread_attach();
         while (!pld_load_acquire(&gang->done)) {
                 struct node **one = &roots[pld_random_below(&random, 32)];
                 struct node **two = &roots[pld_random_below(&random, 32)];

@@ -1,10 +1,10 @@
 /* place_heap: is every byte of both heaps where it was asked for?
  *
- * usage: place_heap [nodes=ID,ID…] [even=1] [fallback=1]
+ * usage: place_heap [nodes=ID,ID…] [bound=1] [even=1] [fallback=1]
  * On each node that has CPUs a thread builds a graph in the collected heap and a
  * set of malloc'ed blocks, small and large. nodes: where memory may lie, the
  * preferred first (a policy is set by numactl); without it every thread's memory
- * must be on its own node. even: huge pages must be spread evenly over the nodes.
+ * must be on its own node. bound: no other node is Polder's at all. even: huge pages must be spread evenly over the nodes.
  * fallback: some step of the backing chain must have been left, and counted.
  * Then cycles run, and each marking thread must be on its own node's CPUs. */
 #include <polder/polder.h>
@@ -27,7 +27,7 @@ struct node {
 static struct node *heads[MAX_IDS]; /* a registered root */
 static const struct polder_layout *layout;
 static int allowed[MAX_IDS], nallowed; /* nodes= */
-static bool even;
+static bool even, bound;
 static size_t on_node[MAX_IDS]; /* bytes of whole huge pages seen, for even= */
 static uintptr_t seen[4096];
 static size_t nseen;
@@ -164,7 +164,7 @@ static void look_at_workers(void)
                     sscanf(name, "polder-mark-%d", &index) != 1)
                         continue;
                 nworkers++;
-                int node = nallowed && !even ? allowed[index] : index; /* ids are dense here */
+                int node = bound ? allowed[index] : index; /* ids are dense here */
                 struct bitmask *home = numa_allocate_cpumask();
                 if (numa_node_to_cpus(node, home) == 0 && numa_bitmask_weight(home) > 0)
                         place_fact(cpus_within(cpus, node), "%s runs on node %d, not on CPUs %s", name,
@@ -202,6 +202,7 @@ int main(int argc, char **argv)
         (void)argc;
         read_nodes(place_argument(argv + 1, "nodes"));
         even = place_argument(argv + 1, "even");
+        bound = place_argument(argv + 1, "bound");
         layout = POLDER_LAYOUT(struct node, next, leaf);
         polder_root_add(heads, sizeof heads);
         struct bitmask *cpus = numa_allocate_cpumask();
