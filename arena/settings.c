@@ -1,5 +1,6 @@
 #include "arena/settings.h"
 
+#include "base/bits.h"
 #include "base/check.h"
 #include "base/parse.h"
 #include "numa/backing.h"
@@ -18,8 +19,23 @@ static const char *value_of(const char *name)
         return value && *value ? value : NULL;
 }
 
+/* Both floors read some variables: one line each is enough. */
+static bool was_said(const char *name)
+{
+        static const char *said[16];
+        static size_t n;
+        for (size_t i = 0; i < n; i++)
+                if (!strcmp(said[i], name))
+                        return true;
+        if (n < PLD_COUNT_OF(said))
+                said[n++] = name;
+        return false;
+}
+
 void pld_setting_complain(const char *name, const char *value, const char *takes)
 {
+        if (was_said(name))
+                return;
         pld_say("%s=\"%s\" is not understood: takes %s", name, value, takes);
 }
 

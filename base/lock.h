@@ -24,7 +24,6 @@ enum pld_rank {
         PLD_RANK_CENTRAL,   /* one central's span lists */
         PLD_RANK_PAGE_HEAP, /* one node's page heap */
         PLD_RANK_MARK,      /* mark queues */
-        PLD_RANK_EXTENTS,   /* the list of backed extents */
         PLD_RANK_BACKING,   /* counters and the machine's state */
         PLD_RANK_META,      /* the metadata allocator */
         PLD_RANK_LEAF       /* anything that takes no further lock */

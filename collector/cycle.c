@@ -12,7 +12,7 @@
  *               it, and the flip: the marks become the truth.
  *  6 Sweep      here in the background, and by threads as they refill.
  *
- * A stop-the-world cycle is the same with all threads held from 2 to 6.
+ * A stop-the-world cycle holds all threads from 3 to 6, and needs no arming.
  *
  * Y1  pld_phase changes under the threads lock; so a thread that attaches is born
  *     as all the others are (pld_threads_set_birth).
@@ -160,7 +160,7 @@ static void arm(void)
 
 static void scan(void)
 {
-        /* The phase says MARKING only when the lock is given back: assists begin then. */
+        /* Still ARMED: nobody assists before mark() says so. */
         handshake(PLD_PHASE_ARMED, step_scan, PLD_SHADE_OLD, true, NULL);
 }
 

@@ -5,7 +5,9 @@
  * below the goal by what mutators will allocate while the cycle runs, as learnt
  * from the cycles before. If they allocate more, they *assist*: each reserved byte
  * owes so many bytes of scanning that the work is done when the goal is reached;
- * what workers have scanned is credit that pays first. A memory limit pulls the
+ * what workers have scanned is credit that pays first. Where that is not enough,
+ * as when the collector's threads do not get a processor, mutators that allocate
+ * give way for a moment at a time. A memory limit pulls the
  * goal down, until collecting would take half of the processors: then the limit
  * gives way, since a program that only collects is of no use (Go's leaky bucket).
  *
@@ -26,6 +28,8 @@
 enum {
         TELL_BYTES = 32 << 10,
         MIN_GOAL_BYTES = 4 << 20, /* times the percentage */
+        SLACK_BYTES = 4 << 20,    /* past the goal, before mutators give way */
+        GIVE_WAY_NS = 100000,
         ASSIST_BYTES = 32 << 10,  /* of scanning in one assist, at most */
 };
 
@@ -167,9 +171,32 @@ static void raise_stall(uint64_t ns)
                 ;
 }
 
+/* The heap is well past its goal: the cycle is there, but does not get far enough. */
+static bool is_far_over_goal(void)
+{
+        size_t end = pld_load_relaxed(&goal);
+        size_t slack = end / 8 > SLACK_BYTES ? end / 8 : SLACK_BYTES;
+        return pld_load_relaxed(&live) + pld_load_relaxed(&since) > end + slack && end < SIZE_MAX;
+}
+
+/* Leaves the processor to the collector for a moment, in a blocking section. */
+static PLD_NOINLINE void give_way(struct pld_thread *self)
+{
+        struct timespec nap = pld_timespec(GIVE_WAY_NS);
+        uint64_t start_ns = pld_now_ns();
+        pld_enter();
+        pld_thread_block(self);
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+        pld_thread_unblock(self);
+        pld_leave();
+        raise_stall(pld_now_ns() - start_ns);
+}
+
 void pld_pacer_assist(struct pld_thread *self)
 {
         pld_cycle_run_due(self);
+        if (pld_unlikely(is_far_over_goal()))
+                give_way(self);
         if (!pld_cycle_is_marking()) {
                 self->assist_debt = 0;
                 return;
@@ -345,6 +372,8 @@ size_t polder_set_memory_limit(size_t nbytes)
         if (pld_start())
                 return 0;
         size_t former = pld_exchange_relaxed(&limit, nbytes);
+        if (pld_settings.memory_limit_hard)
+                pld_page_heap_set_limit(nbytes);
         set_goal();
         return former;
 }

@@ -113,9 +113,10 @@ void pld_options_from_environment(struct polder_options *options)
                 .memory_limit_hard = arena.limit > 0,
                 .gc_percent = 100,
         };
-        int64_t number;
+        int64_t number = 100;
         if (pld_setting_int("POLDER_GC_PERCENT", -1, 1000000, &number))
                 options->gc_percent = (int)number;
+        number = 0;
         if (pld_setting_int("POLDER_WORKERS", 0, 1024, &number))
                 options->workers_per_node = (int)number;
 
@@ -150,6 +151,7 @@ int pld_options_apply(const struct polder_options *options, struct pld_arena_set
                 .gc = options->gc,
                 .gc_percent = options->gc_percent,
                 .memory_limit = options->memory_limit,
+                .memory_limit_hard = options->memory_limit_hard,
                 .workers_per_node = options->workers_per_node,
         };
         const char *wrong = NULL;

@@ -10,6 +10,7 @@ struct pld_collector_settings {
         enum polder_gc gc;     /* POLDER_GC */
         int gc_percent;        /* POLDER_GC_PERCENT; negative: off */
         size_t memory_limit;   /* POLDER_MEMORY_LIMIT; 0: none */
+        bool memory_limit_hard; /* the same, with ",hard" */
         int workers_per_node;  /* POLDER_WORKERS; 0: a quarter of the node's CPUs */
         bool gctrace, verify, rules, stagger; /* POLDER_DEBUG */
 };

@@ -54,6 +54,13 @@ static void fork_child(void)
         pld_cycle_fork_child();
 }
 
+/* malloc is out of memory: what the collected heap can spare may be enough. */
+static bool last_resort(void)
+{
+        size_t before = pld_page_heap_used_bytes();
+        return polder_collect(POLDER_STOP_THE_WORLD) == 0 && pld_page_heap_used_bytes() < before;
+}
+
 static int start_locked(const struct pld_arena_settings *arena)
 {
         int error = pld_arena_start(arena);
@@ -62,6 +69,7 @@ static int start_locked(const struct pld_arena_settings *arena)
         error = pld_layout_start();
         if (error)
                 return error;
+        pld_manual_last_resort = last_resort;
         pld_grey_start();
         pld_records_start();
         pld_roots_start();

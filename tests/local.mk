@@ -68,6 +68,7 @@ tests_model_cycle_model_SOURCES = \
 	tests/model/explore.c tests/model/explore.h
 
 include tests/arena/local.mk
+include tests/collector/local.mk
 include tests/kvd/local.mk
 include tests/silent/local.mk
 include tests/stress/local.mk

@@ -13,7 +13,8 @@ extern "C" {
 struct polder_stats {
         size_t struct_size;        /* set by the caller: sizeof(struct polder_stats) */
         uint64_t cycles;           /* collections done */
-        uint64_t stops;            /* times that all threads were held at once */
+        uint64_t stops;            /* times that threads were held: all of them, or some
+                                      * for a while, when another was too long in coming */
         uint64_t stop_ns_total, stop_ns_max;
         uint64_t handshake_ns_max; /* from asking all threads for a step to the last answer */
         uint64_t stall_ns_max;     /* longest time an allocation spent assisting or waiting */
