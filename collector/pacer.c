@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/check.h"
+#include "base/futex.h"
 #include "collector/cycle.h"
 #include "collector/roots.h"
 #include "collector/settings.h"
@@ -182,11 +183,11 @@ static bool is_far_over_goal(void)
 /* Leaves the processor to the collector for a moment, in a blocking section. */
 static PLD_NOINLINE void give_way(struct pld_thread *self)
 {
-        struct timespec nap = pld_timespec(GIVE_WAY_NS);
+        static _Atomic uint32_t never_woken; /* a sleep that is no cancellation point */
         uint64_t start_ns = pld_now_ns();
         pld_enter();
         pld_thread_block(self);
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+        pld_futex_wait(&never_woken, 0, GIVE_WAY_NS);
         pld_thread_unblock(self);
         pld_leave();
         raise_stall(pld_now_ns() - start_ns);

@@ -74,6 +74,7 @@ static _Atomic uint32_t asker_sleeps;
 static _Atomic uint32_t stopping; /* odd while threads are held */
 static pld_step stop_step;        /* lock; const while stopping */
 static _Atomic uint64_t nsignals;
+static _Atomic bool unmarked; /* send_signal() */
 static pthread_key_t exit_key;
 static struct sigaction former_action;
 static __thread unsigned nrounds; /* of destructors, that have come by here */
@@ -218,17 +219,44 @@ static void serve_interrupted(struct pld_thread *self, uintptr_t sp)
         self->tls->inside = 0;
 }
 
+/* Sends the stop signal with a mark of ours, to tell it from the program's. Where a
+ * sandbox forbids that, it goes without: then every one sent by a thread of this
+ * process is taken for ours. */
+static int send_signal(const struct pld_thread *thread)
+{
+        siginfo_t info = { .si_signo = STOP_SIGNAL, .si_code = SI_QUEUE };
+        info.si_pid = thread->process;
+        info.si_value.sival_ptr = &stopping;
+        if (!pld_load_relaxed(&unmarked) &&
+            !syscall(SYS_rt_tgsigqueueinfo, thread->process, thread->id, STOP_SIGNAL, &info))
+                return 0;
+        if (errno == EPERM || errno == ENOSYS)
+                pld_store_relaxed(&unmarked, true);
+        return (int)syscall(SYS_tgkill, thread->process, thread->id, STOP_SIGNAL);
+}
+
+static bool is_ours(const siginfo_t *info)
+{
+        if (info->si_code == SI_QUEUE)
+                return info->si_value.sival_ptr == &stopping;
+        return info->si_code == SI_TKILL && pld_load_relaxed(&unmarked);
+}
+
 static void on_signal(int number, siginfo_t *info, void *context)
 {
         struct pld_thread *self = pld_thread_self();
         int saved = errno;
-        if (self && pld_exchange_relaxed(&self->signalled, 0)) {
+        if (is_ours(info)) {
+                if (!self)
+                        goto out; /* it detached meanwhile */
+                pld_store_seq_cst(&self->signalled, 0); /* T3 */
                 serve_interrupted(self, pld_stack_pointer());
         } else if (former_action.sa_flags & SA_SIGINFO) {
                 former_action.sa_sigaction(number, info, context);
         } else if (former_action.sa_handler != SIG_DFL && former_action.sa_handler != SIG_IGN) {
                 former_action.sa_handler(number);
         }
+out:
         errno = saved;
 }
 
@@ -299,7 +327,7 @@ static void signal_try(struct pld_thread *thread)
                 return; /* it delays signals; stops are polled there */
         pld_store_seq_cst(&thread->signalled, 1); /* T3 */
         if (pld_load_seq_cst(&thread->state) != PLD_THREAD_RUNNING ||
-            syscall(SYS_tgkill, thread->process, thread->id, STOP_SIGNAL)) {
+            send_signal(thread)) {
                 pld_store_seq_cst(&thread->signalled, 0);
                 return;
         }

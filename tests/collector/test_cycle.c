@@ -455,6 +455,7 @@ static void *trouble(void *arg)
                 struct node *node = polder_load(&roots[9 + self]);
                 if (node)
                         polder_store(&node->next, NULL);
+                usleep(20); /* fork() copies what is there */
         }
         return NULL;
 }

@@ -138,7 +138,7 @@ static void on_trap(int number, siginfo_t *info, void *context)
 static int forbid_calls(void)
 {
         static const int allowed[] = { SYS_futex,  SYS_clock_nanosleep, SYS_sched_yield,
-                                       SYS_tgkill, SYS_rt_sigreturn,
+                                       SYS_rt_tgsigqueueinfo, SYS_tgkill, SYS_rt_sigreturn,
                                        /* this program's own, from its main thread */
                                        SYS_getrusage, SYS_read, SYS_write, SYS_exit_group };
         enum { N = sizeof allowed / sizeof allowed[0] };
