@@ -11,6 +11,10 @@
  * goal down, until collecting would take half of the processors: then the limit
  * gives way, since a program that only collects is of no use (Go's leaky bucket).
  *
+ * What was born while a cycle marked is taken for live without being looked at; the
+ * goal grows by a share of the rest only, or a garbage-rich cycle would make the next
+ * heap larger and larger.
+ *
  * K1  heap = live at the last flip + allocated since; both only approximate, as
  *     threads tell what they allocated a little late.
  * K2  live <= trigger <= goal. */
@@ -36,6 +40,7 @@ enum {
 
 static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_LEAF);
 static _Atomic size_t live;             /* marked by the last cycle */
+static _Atomic size_t grown_up;         /* of that, what was there before the cycle */
 static _Atomic size_t since;            /* allocated after the last flip */
 static _Atomic size_t goal, trigger;
 static _Atomic uint64_t allocated_ever;
@@ -73,7 +78,7 @@ static size_t wanted_goal(size_t base)
         int p = pld_load_relaxed(&percent);
         if (p < 0 || pld_settings.gc == POLDER_GC_OFF)
                 return SIZE_MAX;
-        size_t grow = (size_t)((double)(base + pld_roots_bytes()) * p / 100);
+        size_t grow = (size_t)((double)(pld_load_relaxed(&grown_up) + pld_roots_bytes()) * p / 100);
         size_t least = (size_t)((double)MIN_GOAL_BYTES * p / 100);
         return base + grow > least ? base + grow : least;
 }
@@ -284,6 +289,7 @@ void pld_pacer_marking_ends(void)
         size_t born = total - since_at_begin;
         pld_store_relaxed(&debt_per_byte, 0);
         pld_store_relaxed(&live, pld_load_relaxed(&marked) + born);
+        pld_store_relaxed(&grown_up, pld_load_relaxed(&marked));
         pld_store_relaxed(&since, 0);
         pld_lock(&lock);
         expected_scan = smoothed(expected_scan, (double)pld_load_relaxed(&scanned));

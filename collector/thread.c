@@ -50,7 +50,7 @@
 #include <unistd.h>
 
 enum {
-        SPIN_YIELDS = 8,
+        SPINS = 200, /* a microsecond or two: an answer from another CPU */
         FIRST_SIGNAL_NS = 20000,
         NEXT_SIGNAL_NS = 200000,
         STAGGER_NS = 200000,
@@ -362,8 +362,11 @@ static bool await_answers(uint64_t until_ns)
                         return false;
                 if (late)
                         next_signal_ns = now_ns + NEXT_SIGNAL_NS;
-                if (round < SPIN_YIELDS) {
-                        sched_yield();
+                /* A thread that has no CPU needs ours: sleep, do not yield. Who has
+                 * slept is woken at once; who has yielded waits for its turn. */
+                if (round == 0) {
+                        for (unsigned i = 0; i < SPINS && pld_load_relaxed(&answers) == seen; i++)
+                                pld_pause();
                         continue;
                 }
                 pld_store_seq_cst(&asker_sleeps, 1);
