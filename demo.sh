@@ -39,10 +39,9 @@ die() {
 
 cleanup() {
         trap - EXIT INT TERM
-        local process
-        for process in "${children[@]}" "${pid[@]}"; do
-                kill "$process" 2>/dev/null
-        done
+        local processes
+        mapfile -t processes < <(jobs -p) # also one started this very moment
+        [ ${#processes[@]} -eq 0 ] || kill "${processes[@]}" 2>/dev/null
         wait 2>/dev/null
         rm -rf "$work"
 }
@@ -170,7 +169,7 @@ fill() {
 
 # Finds out how many requests of each kind make a slice; for both servers the same.
 calibrate() {
-        local before ntried=300000
+        local before ntried=1500000
         step "trying out the load"
         before=$(date +%s%N)
         load polder try $ntried
@@ -305,7 +304,7 @@ table() {
         latency_rows get GET
         latency_rows set SET
         row "collections under load" "$(figure %.0f "$(total polder polder_cycles)")" "-"
-        row "longest stop, ms" "$(figure %.3f "$(last polder polder_stop_ns_max) / 1e6")" "-"
+        row "longest stop, filling too, ms" "$(figure %.3f "$(last polder polder_stop_ns_max) / 1e6")" "-"
         row "all stops under load, ms" \
                 "$(figure %.3f "$(total polder polder_stop_ns_total) / 1e6")" "-"
         row "live" "$(mib "$(last polder polder_live_bytes)")" \
@@ -328,7 +327,8 @@ result() {
                 "Polder serves $(ratio "${throughput[polder]}" "${throughput[jemalloc]}") times" \
                 "jemalloc's requests at $(ratio "${cpu_per_op[polder]}" "${cpu_per_op[jemalloc]}")" \
                 "times the CPU each; $(figure %.0f "$(total polder polder_cycles)") collections," \
-                "longest stop $(figure %.2f "$(last polder polder_stop_ns_max) / 1e6") ms." \
+                "longest stop $(figure %.2f "$(last polder polder_stop_ns_max) / 1e6") ms" \
+                "(filling included)." \
                 "Took $((SECONDS - started)) s."
 }
 

@@ -46,6 +46,7 @@
 enum {
         STOP_TRIES = 3,         /* that find something grey; then it is marked in the stop */
         LATE_TRIES = 100,       /* that some thread does not come to in time */
+        STAGGERED_TRIES = 4,
         STOP_WITHIN_NS = 250000,
         SWEEP_BATCH = 64,
         UPDATE_NS = 1000000
@@ -246,7 +247,8 @@ static enum outcome stop_and_flip(bool may_be_late, bool may_be_grey, uint64_t *
         enum outcome outcome = FLIPPED;
         pld_threads_lock();
         uint64_t start_ns = pld_now_ns();
-        if (!pld_threads_stop_locked(step_flush, may_be_late ? STOP_WITHIN_NS : 0)) {
+        uint64_t within_ns = pld_settings.stagger ? 1 : STOP_WITHIN_NS; /* 1: often late */
+        if (!pld_threads_stop_locked(step_flush, may_be_late ? within_ns : 0)) {
                 outcome = LATE;
         } else if (had_work_locked() || pld_load_acquire(&pld_grey_credits) != 0 ||
                    pld_load_relaxed(&pld_grey_overflow)) {
@@ -265,8 +267,9 @@ static enum outcome stop_and_flip(bool may_be_late, bool may_be_grey, uint64_t *
 static void terminate(uint64_t *stop_ns)
 {
         unsigned grey = 1, late = 0;
+        unsigned late_tries = pld_settings.stagger ? STAGGERED_TRIES : LATE_TRIES;
         for (;;) {
-                switch (stop_and_flip(late < LATE_TRIES, grey < STOP_TRIES, stop_ns)) {
+                switch (stop_and_flip(late < late_tries, grey < STOP_TRIES, stop_ns)) {
                 case FLIPPED:
                         return;
                 case STILL_GREY:

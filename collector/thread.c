@@ -81,6 +81,12 @@ static __thread unsigned nrounds; /* of destructors, that have come by here */
 
 /* ---- Doing a step -------------------------------------------------------------- */
 
+/* Relaxed: a hint to look at `asked`, which is where the step travels. */
+static void raise_flag(struct pld_thread *thread, unsigned char up)
+{
+        __atomic_store_n(&thread->tls->asked, up, __ATOMIC_RELAXED);
+}
+
 static void answer(struct pld_thread *thread)
 {
         pld_store_release(&thread->pending, false); /* pairs with the asker's acquire */
@@ -105,7 +111,7 @@ static void serve(struct pld_thread *thread)
 {
         /* Lowered before `asked` is read; ask() writes them the other way round:
          * either we see the step or the flag goes up again. */
-        thread->tls->asked = 0;
+        raise_flag(thread, 0);
         pld_fence_seq_cst();
         pld_step step = pld_exchange_acq_rel(&thread->asked, NULL);
         if (!step)
@@ -180,7 +186,7 @@ PLD_NOINLINE void polder_safepoint_slow_(void)
                 polder_thread_.asked = 0;
                 return;
         }
-        while (self->tls->asked) {
+        while (__atomic_load_n(&self->tls->asked, __ATOMIC_RELAXED)) {
                 polder_enter_();
                 pld_registers_save(&self->registers);
                 pld_thread_stand(self, pld_stack_pointer());
@@ -288,7 +294,7 @@ static void ask(struct pld_thread *thread, pld_step step)
         pld_store_relaxed(&thread->pending, true);
         pld_store_release(&thread->asked, step);
         pld_fence_seq_cst();
-        thread->tls->asked = 1;
+        raise_flag(thread, 1);
 }
 
 /* Too late where the thread is at it already: then its answer is near. */
@@ -306,9 +312,10 @@ static bool serve_for_try(struct pld_thread *thread)
                 return false;
         /* NULL: it served itself just before it became BLOCKED. */
         pld_step step = pld_exchange_acq_rel(&thread->asked, NULL);
-        thread->tls->asked = 0;
+        raise_flag(thread, 0);
         if (step == stop_here) {
-                stop_step(thread); /* it stays HELD until resumed */
+                stop_step(thread);
+                thread->held_for = true; /* until resumed */
                 answer(thread);
                 return true;
         }
@@ -419,10 +426,11 @@ void pld_threads_resume_locked(void)
         pld_list_each(item, &threads) {
                 /* Others hold themselves; and one that was too late may be anywhere. */
                 struct pld_thread *thread = thread_at(item);
-                uint32_t held = PLD_THREAD_HELD;
-                if (thread->blocking_depth > 0 &&
-                    pld_cas_acq_rel(&thread->state, &held, PLD_THREAD_BLOCKED))
-                        pld_futex_wake(&thread->state, 1);
+                if (!thread->held_for)
+                        continue;
+                thread->held_for = false;
+                pld_store_release(&thread->state, PLD_THREAD_BLOCKED);
+                pld_futex_wake(&thread->state, 1);
         }
         pld_add_release(&stopping, 1);
         pld_futex_wake(&stopping, INT_MAX);

@@ -12,7 +12,7 @@
  * header and call_rcu is seldom called. When a batch's grace period is over, it is
  * handed back to the thread that filled it, which frees it into its own cache of
  * jemalloc's, where the next allocations take it out again: cheaper for SET than
- * freeing on call_rcu's thread, and cheaper than a thread of our own for the waiting.
+ * freeing on call_rcu's thread.
  *
  * R1  A batch is in one place: filled by its owner, waiting in call_rcu, on its
  *     owner's ripe list, or with its owner again.

@@ -147,13 +147,13 @@ static inline void polder_leave_(void)
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
         polder_thread_.inside = 0;
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        if (__builtin_expect(polder_thread_.asked, 0))
+        if (__builtin_expect(__atomic_load_n(&polder_thread_.asked, __ATOMIC_RELAXED), 0))
                 polder_safepoint_slow_();
 }
 
 static inline void polder_safepoint(void)
 {
-        if (__builtin_expect(polder_thread_.asked, 0))
+        if (__builtin_expect(__atomic_load_n(&polder_thread_.asked, __ATOMIC_RELAXED), 0))
                 polder_safepoint_slow_();
 }
 

@@ -3,6 +3,7 @@
 #include "arena/span.h"
 #include "arena/sweep.h"
 #include "collector/cycle.h"
+#include "collector/mark.h"
 #include "collector/thread.h"
 #include "numa/fake.h"
 
@@ -225,6 +226,54 @@ Test(cycle, mutators_lose_nothing_while_cycles_run, .timeout = 120)
         gang_start(&gang, 4, grow_trees);
         for (int i = 0; i < 60; i++)
                 cr_assert_eq(polder_collect(i % 4 ? POLDER_CONCURRENT : POLDER_STOP_THE_WORLD), 0);
+        gang_stop(&gang);
+}
+
+static void *make_long_list(void *unused)
+{
+        (void)unused;
+        for (uintptr_t i = 0; i < 300000; i++)
+                polder_store(&roots[0], node_new(roots[0], i));
+        return NULL;
+}
+
+/* From what was left of the runs as well as from new ones. */
+Test(cycle, what_is_born_while_a_cycle_marks_is_marked_at_once, .timeout = 120)
+{
+        unsigned nborn = 0;
+        collected_start();
+        on_a_thread(make_long_list, NULL);
+        for (unsigned i = 0; i < 12; i++) {
+                uint64_t cycles = stats_now().cycles;
+                cr_assert_not_null(node_new(NULL, 0));
+                cr_assert_eq(polder_collect_start(), 0);
+                while (pld_load_acquire(&pld_phase) != PLD_PHASE_MARKING &&
+                       stats_now().cycles == cycles)
+                        polder_safepoint();
+                for (unsigned k = 0; k < 200; k++) {
+                        struct node *fresh = polder_new(node_layout);
+                        struct pld_found found = pld_find_object((uintptr_t)fresh);
+                        polder_enter_(); /* no flip comes in between */
+                        if (pld_load_acquire(&pld_phase) == PLD_PHASE_MARKING) {
+                                cr_assert(pld_span_is_marked(found.span, found.index),
+                                          "cycle %u, object %u", i, k);
+                                nborn++;
+                        }
+                        polder_leave_();
+                }
+                while (stats_now().cycles == cycles)
+                        polder_safepoint();
+        }
+        cr_expect_gt(nborn, 0);
+}
+
+Test(cycle, mutators_lose_nothing_when_handshakes_take_long, .timeout = 120)
+{
+        struct gang gang;
+        collected_start_as("off", "verify,stagger");
+        gang_start(&gang, 4, grow_trees);
+        for (int i = 0; i < 60; i++)
+                cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
         gang_stop(&gang);
 }
 

@@ -3,6 +3,7 @@
 #include "collector/roots.h"
 
 #include "arena/meta.h"
+#include "collector/thread.h"
 
 static void *area[70000];
 
@@ -102,6 +103,35 @@ Test(roots, a_range_added_twice_is_removed_twice)
         cr_assert_eq(polder_root_remove(area), 0);
         collect_both_ways();
         cr_expect_not(is_alive(0));
+}
+
+static bool is_marked(const void *object)
+{
+        struct pld_found found = pld_find_object((uintptr_t)object);
+        return pld_span_is_marked(found.span, found.index);
+}
+
+/* As if a cycle had scanned this thread; no cycle may follow. */
+Test(roots, what_leaves_or_enters_the_roots_during_a_cycle_is_shaded)
+{
+        collected_start();
+        struct node *nodes[5];
+        for (size_t i = 0; i < PLD_COUNT_OF(nodes); i++)
+                nodes[i] = node_new(NULL, i);
+        cr_assert_eq(polder_root_add(&nodes[0], 8), 0);
+        cr_assert_eq(polder_root_add(&nodes[1], 8), 0);
+        cr_assert_eq(polder_pin(nodes[2]), 0);
+        polder_thread_.shading = PLD_SHADE_OLD;
+        cr_expect_eq(polder_root_remove(&nodes[0]), 0);
+        cr_expect(is_marked(nodes[0]), "removed");
+        cr_expect(is_marked(nodes[1]), "moved to the other's place");
+        cr_expect_eq(polder_unpin(nodes[2]), 0);
+        cr_expect(is_marked(nodes[2]), "unpinned");
+        cr_expect_eq(polder_pin(nodes[3]), 0);
+        cr_expect(is_marked(nodes[3]), "pinned");
+        cr_expect_eq(polder_root_add(&nodes[4], 8), 0);
+        cr_expect(is_marked(nodes[4]), "added");
+        polder_thread_.shading = 0;
 }
 
 static _Atomic bool stop_shifting;

@@ -299,12 +299,22 @@ Test(thread, create_that_fails_keeps_nothing, .timeout = 60)
 
 /* ---- Stacks and registers ---------------------------------------------------------------------- */
 
-/* A node that nothing refers to, its address in disguise. */
-static void *make_hidden(void *number)
+static PLD_NOINLINE void *make_deeper(unsigned number)
 {
         struct node *node = node_new(NULL, 1);
-        watch((unsigned)(uintptr_t)number, node);
+        watch(number, node);
         return (void *)~(uintptr_t)node;
+}
+
+/* A node that nothing refers to, its address in disguise. It is made far down, since
+ * the next thread gets this one's stack, with what its frames leave behind. */
+static void *make_hidden(void *number)
+{
+        char far[64 << 10];
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+        void *hidden = make_deeper((unsigned)(uintptr_t)number);
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+        return hidden;
 }
 
 struct hold {
@@ -424,60 +434,85 @@ Test(thread, a_register_of_a_thread_that_never_polls_keeps_an_object, .timeout =
         cr_expect_gt(pld_thread_wakeups(), before, "it was stopped by signals");
 }
 
-static void hold_while_polling(struct hold *hold)
-{
-        register uintptr_t word __asm__("r12") = hold->hidden;
-        __asm__ __volatile__("notq %0" : "+r"(word));
-        pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&hold->done)) {
-                polder_safepoint();
-                __asm__ __volatile__("" : "+r"(word));
+/* Whichever of them the functions of a poll push themselves, others they don't. */
+#define DEFINE_HOLD_WHILE_POLLING(name)                                                        \
+        static void hold_while_polling_##name(struct hold *hold)                               \
+        {                                                                                      \
+                register uintptr_t word __asm__(#name) = hold->hidden;                         \
+                __asm__ __volatile__("notq %0" : "+r"(word));                                  \
+                pld_store_release(&hold->ready, true);                                         \
+                while (!pld_load_acquire(&hold->done)) {                                       \
+                        polder_safepoint();                                                    \
+                        __asm__ __volatile__("" : "+r"(word));                                 \
+                }                                                                              \
+                __asm__ __volatile__("notq %0" : "+r"(word));                                  \
         }
-        __asm__ __volatile__("notq %0" : "+r"(word));
-}
+DEFINE_HOLD_WHILE_POLLING(rbx)
+DEFINE_HOLD_WHILE_POLLING(r12)
+DEFINE_HOLD_WHILE_POLLING(r13)
+DEFINE_HOLD_WHILE_POLLING(r14)
+DEFINE_HOLD_WHILE_POLLING(r15)
 
-Test(thread, a_register_of_a_thread_that_polls_keeps_an_object, .timeout = 60)
+Test(thread, each_register_of_a_thread_that_polls_keeps_an_object, .timeout = 60)
 {
         collected_start();
-        expect_kept(hold_while_polling);
+        expect_kept(hold_while_polling_rbx);
+        expect_kept(hold_while_polling_r12);
+        expect_kept(hold_while_polling_r13);
+        expect_kept(hold_while_polling_r14);
+        expect_kept(hold_while_polling_r15);
 }
 
-static void wait_blocked(struct hold *hold)
+/* All that dead frames left below the caller's, to the last word. */
+static inline __attribute__((always_inline)) void overwrite_stack(void)
 {
-        while (!pld_load_acquire(&hold->done))
-                sched_yield();
+        uintptr_t at, left = 512;
+        __asm__ __volatile__("movq %%rsp, %0\n\t"
+                             "1: subq $8, %0\n\t"
+                             "movq $0, (%0)\n\t"
+                             "decq %1\n\t"
+                             "jnz 1b"
+                             : "=&r"(at), "+r"(left)
+                             :
+                             : "memory", "cc");
 }
 
-static void hold_while_blocking(struct hold *hold)
-{
-        register uintptr_t word __asm__("r12") = hold->hidden;
-        __asm__ __volatile__("notq %0" : "+r"(word));
-        polder_blocking_begin();
-        __asm__ __volatile__("" : "+r"(word));
-        pld_store_release(&hold->ready, true);
-        wait_blocked(hold);
-        polder_blocking_end();
-        __asm__ __volatile__("" : "+r"(word));
-        __asm__ __volatile__("notq %0" : "+r"(word));
-}
+/* polder_blocking_begin() pushes some of them itself, and its frame is soon gone. */
+#define DEFINE_HOLD_WHILE_BLOCKING(name)                                                       \
+        static void hold_while_blocking_##name(struct hold *hold)                              \
+        {                                                                                      \
+                register uintptr_t word __asm__(#name) = hold->hidden;                         \
+                __asm__ __volatile__("notq %0" : "+r"(word));                                  \
+                polder_blocking_begin();                                                       \
+                overwrite_stack();                                                             \
+                __asm__ __volatile__("" : "+r"(word));                                         \
+                pld_store_release(&hold->ready, true);                                         \
+                while (!pld_load_acquire(&hold->done))                                         \
+                        pld_pause();                                                           \
+                polder_blocking_end();                                                         \
+                __asm__ __volatile__("notq %0" : "+r"(word));                                  \
+        }
+DEFINE_HOLD_WHILE_BLOCKING(rbx)
+DEFINE_HOLD_WHILE_BLOCKING(r12)
+DEFINE_HOLD_WHILE_BLOCKING(r13)
+DEFINE_HOLD_WHILE_BLOCKING(r14)
+DEFINE_HOLD_WHILE_BLOCKING(r15)
 
-Test(thread, a_register_of_a_blocking_thread_keeps_an_object, .timeout = 60)
+Test(thread, each_register_of_a_blocking_thread_keeps_an_object, .timeout = 60)
 {
         collected_start();
-        expect_kept(hold_while_blocking);
-}
-
-static PLD_NOINLINE void overwrite_stack(void)
-{
-        volatile char junk[4096];
-        for (size_t i = 0; i < sizeof junk; i++)
-                junk[i] = 0;
+        expect_kept(hold_while_blocking_rbx);
+        expect_kept(hold_while_blocking_r12);
+        expect_kept(hold_while_blocking_r13);
+        expect_kept(hold_while_blocking_r14);
+        expect_kept(hold_while_blocking_r15);
 }
 
 static PLD_NOINLINE void nest_with_other_registers(void)
 {
         register uintptr_t other __asm__("r12") = 0;
-        __asm__ __volatile__("" : "+r"(other));
+        char far[1024]; /* what was pushed above it is not saved with the frame */
+        __asm__ __volatile__("" : "+r"(other) : "r"(far) : "memory");
         polder_blocking_begin();
         polder_blocking_end();
         __asm__ __volatile__("" : "+r"(other));
@@ -492,7 +527,8 @@ static void hold_around_a_nested_section(struct hold *hold)
         overwrite_stack();
         __asm__ __volatile__("" : "+r"(word));
         pld_store_release(&hold->ready, true);
-        wait_blocked(hold);
+        while (!pld_load_acquire(&hold->done))
+                pld_pause();
         polder_blocking_end();
         __asm__ __volatile__("" : "+r"(word));
         __asm__ __volatile__("notq %0" : "+r"(word));
