@@ -268,9 +268,13 @@ out:
 
 /* ---- Asking ----------------------------------------------------------------------- */
 
-void pld_threads_lock(void)
+PLD_NOINLINE void pld_threads_lock(void)
 {
+        struct pld_thread *self = pld_thread_self();
+        pld_thread_block(self); /* T4 */
         pld_lock(&lock);
+        if (self)
+                pld_thread_unblock(self);
 }
 
 void pld_threads_unlock(void)
