@@ -252,13 +252,21 @@ static uint64_t random_next(void)
         return random_state;
 }
 
+/* Of workers' clocks one may be behind another's: what was used in the future is as
+ * young as can be. */
+static uint32_t age_in_ticks(struct value *value)
+{
+        uint32_t touched = atomic_load_explicit(&value->touched, memory_order_relaxed);
+        int32_t age = (int32_t)((uint32_t)(now_ms / TICK_MS) - touched);
+        return age > 0 ? (uint32_t)age : 0;
+}
+
 static struct entry *least_recently_used(struct entry **entries, size_t count)
 {
-        uint32_t tick = (uint32_t)(now_ms / TICK_MS), oldest = 0;
         struct entry *found = NULL;
+        uint32_t oldest = 0;
         for (size_t i = 0; i < count; i++) {
-                struct value *value = memory_load(&entries[i]->value);
-                uint32_t age = tick - atomic_load_explicit(&value->touched, memory_order_relaxed);
+                uint32_t age = age_in_ticks(memory_load(&entries[i]->value));
                 if (found == NULL || age > oldest) {
                         found = entries[i];
                         oldest = age;
