@@ -18,7 +18,8 @@
 
 #include <string.h>
 
-enum { PIECE_BYTES = 128 << 10 };
+/* Of a large object in one go: an assist that meets one is over soon. */
+enum { PIECE_BYTES = 16 << 10 };
 
 void pld_marker_init(struct pld_marker *marker, unsigned node, bool at_home)
 {

@@ -53,7 +53,9 @@ static bool is_marking(const struct pld_thread *self)
         return self && (self->tls->shading & (PLD_SHADE_OLD | PLD_SHADE_NEW));
 }
 
-static void shade_range(struct pld_marker *marker, uintptr_t from, uintptr_t to)
+/* A range may be a fiber's stack: not for AddressSanitizer. */
+__attribute__((no_sanitize("address"))) static void
+shade_range(struct pld_marker *marker, uintptr_t from, uintptr_t to)
 {
         for (uintptr_t at = from; at + sizeof(uintptr_t) <= to; at += sizeof(uintptr_t))
                 pld_shade_word(marker, __atomic_load_n((uintptr_t *)at, __ATOMIC_ACQUIRE));
@@ -358,7 +360,8 @@ bool pld_roots_scan_some(struct pld_marker *marker)
         return more;
 }
 
-void pld_roots_each(void (*visit)(uintptr_t word, bool exact, void *arg), void *arg)
+__attribute__((no_sanitize("address"))) void
+pld_roots_each(void (*visit)(uintptr_t word, bool exact, void *arg), void *arg)
 {
         pld_lock(&lock);
         for (size_t i = 0; i < nranges; i++)

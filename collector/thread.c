@@ -490,7 +490,8 @@ void pld_thread_unblock(struct pld_thread *thread)
         thread->blocking_depth = 0;
 }
 
-PLD_NOINLINE void polder_blocking_begin(void)
+/* It reads its caller's frame: not for AddressSanitizer. */
+__attribute__((no_sanitize("address"))) PLD_NOINLINE void polder_blocking_begin(void)
 {
         struct pld_thread *self = pld_thread_self();
         if (!self)

@@ -7,7 +7,7 @@
  * Expiry is told from the value (value.h). A reader treats an expired value as absent
  * and leaves it; the next writer of the key removes it, or the worker that walks
  * through the shard now and then. Eviction takes the least recently used of a few
- * keys looked at in a random place, as Redis does. Both look around without the lock
+ * keys looked at in random places, as Redis does. Both look around without the lock
  * and take it for the one key to be removed.
  *
  * Memory is counted as the bytes of keys and values; what they take beyond that (size
@@ -29,8 +29,11 @@
 enum {
         SHARDS_LOG = 8,
         SHARDS = 1 << SHARDS_LOG,
-        TICK_MS = 64, /* of value.touched */
-        EVICTION_SAMPLE = 8,
+        TICK_MS = 64,        /* of value.touched */
+        EVICTION_SAMPLE = 8, /* keys, or a few more */
+        EVICTION_ROOM = 16,
+        EVICTION_BUCKETS = 2,   /* a shard */
+        EVICTION_TRIES = 64,    /* shards */
         EXPIRY_BUCKETS = 64,    /* a shard and call */
         CHARGE_SLACK = 16 << 10 /* a worker may keep so much to itself */
 };
@@ -242,14 +245,16 @@ void store_clear(void)
 
 /* --- Eviction ------------------------------------------------------------------------- */
 
-static uint64_t random_next(void)
+/* Marsaglia's xorshift, multiplied as by Vigna: without that the low bits of one number
+ * tell those of the next, and of a chosen shard half the buckets would never be chosen. */
+static uint32_t random_next(void)
 {
         if (random_state == 0)
                 random_state = (uintptr_t)&random_state ^ (uint64_t)now_ms;
-        random_state ^= random_state << 13; /* Marsaglia's xorshift */
-        random_state ^= random_state >> 7;
-        random_state ^= random_state << 17;
-        return random_state;
+        random_state ^= random_state >> 12;
+        random_state ^= random_state << 25;
+        random_state ^= random_state >> 27;
+        return (uint32_t)((random_state * UINT64_C(0x2545f4914f6cdd1d)) >> 32);
 }
 
 /* Of workers' clocks one may be behind another's: what was used in the future is as
@@ -275,13 +280,13 @@ static struct entry *least_recently_used(struct entry **entries, size_t count)
         return found;
 }
 
-static bool remove_entry(struct shard *shard, struct entry *entry)
+/* The entry may have been unlinked meanwhile: its bytes name the key that goes. */
+static bool remove_entry(struct entry *entry)
 {
-        /* The entry is held by this stack alone: its bytes may name the key that goes. */
         struct name key = map_name(entry->key, entry->len);
-        pthread_mutex_lock(&shard->lock);
+        struct shard *shard = store_lock(key);
         bool removed = store_remove_locked(shard, key);
-        pthread_mutex_unlock(&shard->lock);
+        store_unlock(shard);
         return removed;
 }
 
@@ -296,20 +301,35 @@ static struct shard *random_shard_with_keys(void)
         return NULL;
 }
 
+/* Whole chains from a few buckets of several shards: a shard alone may have none left
+ * that is old, and the first of a chain are the newest. */
+static size_t sample_keys(struct entry *found[static EVICTION_ROOM])
+{
+        size_t count = 0;
+        for (int i = 0; i < EVICTION_TRIES && count < EVICTION_SAMPLE; i++) {
+                struct shard *shard = random_shard_with_keys();
+                if (shard)
+                        count += map_sample(&shard->map, random_next(), EVICTION_BUCKETS,
+                                            &found[count], EVICTION_ROOM - count);
+        }
+        struct shard *shard = count ? NULL : random_shard_with_keys();
+        if (shard) /* thinly spread: the next best */
+                count = map_sample(&shard->map, random_next(), UINT32_MAX, found, 1);
+        return count;
+}
+
+/* False when there is nothing left to evict. */
 static bool evict_one(void)
 {
-        for (;;) {
-                struct entry *sample[EVICTION_SAMPLE];
-                struct shard *shard = random_shard_with_keys();
-                if (shard == NULL)
-                        return false;
-                size_t count = map_sample(&shard->map, (uint32_t)random_next(), UINT32_MAX, sample,
-                                          EVICTION_SAMPLE);
-                if (count && remove_entry(shard, least_recently_used(sample, count))) {
+        struct entry *found[EVICTION_ROOM];
+        size_t count;
+        while ((count = sample_keys(found)) > 0) {
+                if (remove_entry(least_recently_used(found, count))) {
                         tally_add(TALLY_EVICTED, 1);
                         return true;
                 }
         }
+        return false;
 }
 
 bool store_make_room(void)

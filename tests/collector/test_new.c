@@ -27,7 +27,7 @@ static void check_object(void *object, size_t nbytes)
 
 static void *dirty_all_sizes(void *unused)
 {
-        static const uint64_t first_word[] = { 1 };
+        static const uint64_t first_word[PLD_SMALL_MAX / 8 / 64] = { 1 };
         (void)unused;
         for (size_t nbytes = 1; nbytes <= PLD_SMALL_MAX; nbytes += nbytes / 16 + 1) {
                 check_object(polder_new_leaf(nbytes), nbytes);
