@@ -12,7 +12,7 @@ packages=(build-essential autoconf automake libtool pkgconf libnuma-dev libuv1-d
         libjemalloc-dev liburcu-dev redis-tools libcriterion-dev)
 keys=1900000              # of 464 bytes on average: about 1 GiB with their keys
 sizes=(64 256 512 1024)   # of the values, in bytes
-slices=4 slice_seconds=15 # of load, for each server
+slices=4 slice_seconds=24 # of load, for each server
 clients=16 pipeline=8     # clients of each kind, GET and SET; requests a client sends at once
 
 work=$(mktemp -d)
