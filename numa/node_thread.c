@@ -1,12 +1,15 @@
 #include "numa/node_thread.h"
 
 #include "base/atomic.h"
+#include "base/bits.h"
 #include "base/futex.h"
 #include "numa/os.h"
 
 #include <limits.h>
 
 #define STACK_BYTES ((size_t)256 << 10)
+
+enum { TOUCHED_BYTES = 32 << 10 };
 
 /* On the creator's stack until the new thread has taken it over. */
 struct birth {
@@ -16,6 +19,14 @@ struct birth {
         void *arg;
         _Atomic uint32_t taken;
 };
+
+/* So that nothing the thread does later takes a page fault for it. */
+static PLD_NOINLINE void touch_stack(void)
+{
+        volatile char stack[TOUCHED_BYTES];
+        for (size_t i = 0; i < sizeof stack; i += 1024)
+                stack[i] = 0;
+}
 
 static void *live(void *raw)
 {
@@ -31,6 +42,7 @@ static void *live(void *raw)
         pld_os->thread_settle(birth->name, &cpus);
         pld_store_release(&birth->taken, 1); /* pairs with the creator's acquire */
         pld_futex_wake(&birth->taken, 1);    /* of an address, perhaps no longer a birth's */
+        touch_stack();
         return fn(arg);
 }
 

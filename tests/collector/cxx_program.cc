@@ -9,7 +9,8 @@ struct entry {
         long value;
 };
 
-struct special : entry {};
+struct special : entry {
+};
 
 static int passed, failed;
 

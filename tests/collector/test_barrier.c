@@ -102,7 +102,7 @@ Test(barrier, what_is_no_object_may_be_stored)
         cr_expect_null(slot);
 }
 
-/* ---- What the operations do, with and without a cycle ------------------------------------------ */
+/* ---- What the operations do, with and without a cycle ----------------------------- */
 
 static const unsigned char states[] = { 0, PLD_SHADE_OLD, PLD_SHADE_OLD | PLD_SHADE_NEW };
 
@@ -190,7 +190,7 @@ Test(barrier, a_clear_stops_at_its_end)
         cr_expect_eq(slots[0], a);
 }
 
-/* ---- Who may ---------------------------------------------------------------------------------- */
+/* ---- Who may ---------------------------------------------------------------------- */
 
 static void *load_unattached(void *slot)
 {

@@ -103,7 +103,7 @@ Test(cycle, another_mode_is_invalid)
 {
         collected_start();
         cr_expect_eq(polder_collect((enum polder_collect_mode)2), -EINVAL);
-        cr_expect_eq(polder_collect((enum polder_collect_mode)-1), -EINVAL);
+        cr_expect_eq(polder_collect((enum polder_collect_mode) - 1), -EINVAL);
 }
 
 Test(cycle, start_begins_one_and_returns, .timeout = 60)
@@ -118,9 +118,8 @@ Test(cycle, start_begins_one_and_returns, .timeout = 60)
 static void *collect_often(void *arg)
 {
         struct gang *gang = arg;
-        enum polder_collect_mode mode = pld_add_release(&gang->nready, 1) % 2
-                                                ? POLDER_STOP_THE_WORLD
-                                                : POLDER_CONCURRENT;
+        enum polder_collect_mode mode =
+            pld_add_release(&gang->nready, 1) % 2 ? POLDER_STOP_THE_WORLD : POLDER_CONCURRENT;
         for (int i = 0; i < 30; i++) {
                 struct node *node = node_new(polder_load(&roots[0]), 9);
                 polder_store(&roots[0], node);
@@ -170,7 +169,7 @@ Test(cycle, a_finalizer_may_collect, .timeout = 60)
         cr_expect_eq(finalizer_saw, 1);
 }
 
-/* ---- Mutators beside the cycle ------------------------------------------------------------------ */
+/* ---- Mutators beside the cycle ---------------------------------------------------- */
 
 /* Each keeps a tree of its own, rebuilt bottom up and passed through a root. */
 static struct node *make_tree(unsigned depth)
@@ -337,7 +336,8 @@ Test(cycle, gc_off_makes_no_automatic_cycle_but_collects_when_asked)
         cr_expect_geq(stats_now().swept_bytes, 64 << 20);
 }
 
-/* ---- No threads to be had ------------------------------------------------------------------------ */
+/* ---- No threads to be had
+ * ------------------------------------------------------------------------ */
 
 static void forbid_threads(void)
 {
@@ -379,7 +379,8 @@ Test(cycle, without_threads_mutators_lose_nothing, .timeout = 120)
         gang_stop(&gang);
 }
 
-/* ---- The pressure callback -------------------------------------------------------------------------- */
+/* ---- The pressure callback
+ * -------------------------------------------------------------------------- */
 
 static _Atomic unsigned npressure;
 static _Atomic int pressure_collect;
@@ -437,7 +438,8 @@ Test(cycle, without_threads_the_pressure_callback_may_use_the_heap, .timeout = 6
         expect_pressure();
 }
 
-/* ---- fork() --------------------------------------------------------------------------------------------- */
+/* ---- fork()
+ * --------------------------------------------------------------------------------------------- */
 
 static int fork_and(void (*fn)(void))
 {

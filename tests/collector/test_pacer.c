@@ -31,8 +31,8 @@ static size_t goal(void)
 
 static void expect_near(size_t value, size_t wanted, const char *what)
 {
-        cr_expect(value >= wanted - wanted / 8 && value <= wanted + wanted / 8,
-                  "%s: %zu, not %zu", what, value, wanted);
+        cr_expect(value >= wanted - wanted / 8 && value <= wanted + wanted / 8, "%s: %zu, not %zu",
+                  what, value, wanted);
 }
 
 Test(pacer, the_goal_is_what_lives_and_the_percentage_of_it)

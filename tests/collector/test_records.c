@@ -137,7 +137,8 @@ Test(records, getting_from_a_weak_reference_may_race_with_its_objects_end, .time
         gang_stop(&getters);
 }
 
-/* ---- Finalizers ------------------------------------------------------------------------------------- */
+/* ---- Finalizers
+ * ------------------------------------------------------------------------------------- */
 
 static _Atomic unsigned ncalls;
 static uintptr_t calls[64];

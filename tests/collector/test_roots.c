@@ -264,8 +264,7 @@ Test(roots, pinning_and_unpinning_for_ever_takes_no_memory)
                 cr_assert_eq(polder_pin(object), 0);
                 cr_assert_eq(polder_unpin(object), 0);
         }
-        cr_expect_leq(pld_meta_bytes() - before, 64 << 10, "%zu bytes",
-                      pld_meta_bytes() - before);
+        cr_expect_leq(pld_meta_bytes() - before, 64 << 10, "%zu bytes", pld_meta_bytes() - before);
 }
 
 static _Atomic bool stop_pinning;
@@ -300,7 +299,7 @@ Test(roots, pins_may_come_and_go_while_cycles_run, .timeout = 120)
         pthread_join(thread, NULL);
 }
 
-/* ---- Uncollectable ----------------------------------------------------------------------------- */
+/* ---- Uncollectable ---------------------------------------------------------------- */
 
 static void *make_uncollectable(void *unused)
 {

@@ -172,8 +172,9 @@ static void first_others(void)
 
 Test(start, any_function_may_come_first)
 {
-        static void (*const firsts[])(void) = { first_gc_percent, first_limit, first_root, first_pin,
-                                                first_weak,       first_store, first_others };
+        static void (*const firsts[])(void) = { first_gc_percent, first_limit, first_root,
+                                                first_pin,        first_weak,  first_store,
+                                                first_others };
         char said[512];
         for (size_t i = 0; i < PLD_COUNT_OF(firsts); i++) {
                 int status = in_a_child(firsts[i], said, sizeof said);

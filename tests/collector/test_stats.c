@@ -129,7 +129,8 @@ Test(stats, prometheus_has_a_type_and_a_sample_each)
         unsigned long long value;
         unsigned n = 0;
         int used;
-        for (; sscanf(rest, "# TYPE %63s %15s\n%63s %llu\n%n", name, type, again, &value, &used) == 4;
+        for (;
+             sscanf(rest, "# TYPE %63s %15s\n%63s %llu\n%n", name, type, again, &value, &used) == 4;
              rest += used, n++) {
                 cr_expect_str_eq(name, again);
                 cr_expect_eq(strncmp(name, "polder_", 7), 0);

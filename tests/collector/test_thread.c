@@ -301,7 +301,7 @@ Test(thread, create_that_fails_keeps_nothing, .timeout = 60)
 }
 #endif
 
-/* ---- Stacks and registers ---------------------------------------------------------------------- */
+/* ---- Stacks and registers --------------------------------------------------------- */
 
 static PLD_NOINLINE void *make_deeper(unsigned number)
 {
@@ -389,8 +389,8 @@ Test(thread, an_interior_pointer_on_a_stack_keeps_an_object, .timeout = 60)
 /* node's class has 32 bytes, where the end is another object or none. */
 static void hold_the_end(struct hold *hold)
 {
-        void *volatile here[2] = { NULL, (char *)~hold->hidden +
-                                                 polder_size_of((void *)~hold->hidden) };
+        void *volatile here[2] = { NULL,
+                                   (char *)~hold->hidden + polder_size_of((void *)~hold->hidden) };
         pld_store_release(&hold->ready, true);
         while (!pld_load_acquire(&hold->done))
                 polder_safepoint();
@@ -405,18 +405,18 @@ Test(thread, a_pointer_to_the_end_on_a_stack_keeps_an_object, .timeout = 60)
 
 #if defined(__x86_64__)
 /* No call, no memory: the pointer is in one register while it lasts. */
-#define SPIN_WITH(constraint, hold)                                                            \
-        do {                                                                                   \
-                uintptr_t word_ = (hold)->hidden;                                              \
-                __asm__ __volatile__("notq %0\n\t"                                             \
-                                     "movb $1, %1\n\t"                                         \
-                                     "1: pause\n\t"                                            \
-                                     "cmpb $0, %2\n\t"                                         \
-                                     "je 1b\n\t"                                               \
-                                     "notq %0"                                                 \
-                                     : "+" constraint(word_), "=m"((hold)->ready)              \
-                                     : "m"((hold)->done)                                       \
-                                     : "memory", "cc");                                        \
+#define SPIN_WITH(constraint, hold)                                                                \
+        do {                                                                                       \
+                uintptr_t word_ = (hold)->hidden;                                                  \
+                __asm__ __volatile__("notq %0\n\t"                                                 \
+                                     "movb $1, %1\n\t"                                             \
+                                     "1: pause\n\t"                                                \
+                                     "cmpb $0, %2\n\t"                                             \
+                                     "je 1b\n\t"                                                   \
+                                     "notq %0"                                                     \
+                                     : "+" constraint(word_), "=m"((hold)->ready)                  \
+                                     : "m"((hold)->done)                                           \
+                                     : "memory", "cc");                                            \
         } while (0)
 
 static void hold_in_rax(struct hold *hold)
@@ -439,17 +439,17 @@ Test(thread, a_register_of_a_thread_that_never_polls_keeps_an_object, .timeout =
 }
 
 /* Whichever of them the functions of a poll push themselves, others they don't. */
-#define DEFINE_HOLD_WHILE_POLLING(name)                                                        \
-        static void hold_while_polling_##name(struct hold *hold)                               \
-        {                                                                                      \
-                register uintptr_t word __asm__(#name) = hold->hidden;                         \
-                __asm__ __volatile__("notq %0" : "+r"(word));                                  \
-                pld_store_release(&hold->ready, true);                                         \
-                while (!pld_load_acquire(&hold->done)) {                                       \
-                        polder_safepoint();                                                    \
-                        __asm__ __volatile__("" : "+r"(word));                                 \
-                }                                                                              \
-                __asm__ __volatile__("notq %0" : "+r"(word));                                  \
+#define DEFINE_HOLD_WHILE_POLLING(name)                                                            \
+        static void hold_while_polling_##name(struct hold *hold)                                   \
+        {                                                                                          \
+                register uintptr_t word __asm__(#name) = hold->hidden;                             \
+                __asm__ __volatile__("notq %0" : "+r"(word));                                      \
+                pld_store_release(&hold->ready, true);                                             \
+                while (!pld_load_acquire(&hold->done)) {                                           \
+                        polder_safepoint();                                                        \
+                        __asm__ __volatile__("" : "+r"(word));                                     \
+                }                                                                                  \
+                __asm__ __volatile__("notq %0" : "+r"(word));                                      \
         }
 DEFINE_HOLD_WHILE_POLLING(rbx)
 DEFINE_HOLD_WHILE_POLLING(r12)
@@ -482,19 +482,19 @@ static inline __attribute__((always_inline)) void overwrite_stack(void)
 }
 
 /* polder_blocking_begin() pushes some of them itself, and its frame is soon gone. */
-#define DEFINE_HOLD_WHILE_BLOCKING(name)                                                       \
-        static void hold_while_blocking_##name(struct hold *hold)                              \
-        {                                                                                      \
-                register uintptr_t word __asm__(#name) = hold->hidden;                         \
-                __asm__ __volatile__("notq %0" : "+r"(word));                                  \
-                polder_blocking_begin();                                                       \
-                overwrite_stack();                                                             \
-                __asm__ __volatile__("" : "+r"(word));                                         \
-                pld_store_release(&hold->ready, true);                                         \
-                while (!pld_load_acquire(&hold->done))                                         \
-                        pld_pause();                                                           \
-                polder_blocking_end();                                                         \
-                __asm__ __volatile__("notq %0" : "+r"(word));                                  \
+#define DEFINE_HOLD_WHILE_BLOCKING(name)                                                           \
+        static void hold_while_blocking_##name(struct hold *hold)                                  \
+        {                                                                                          \
+                register uintptr_t word __asm__(#name) = hold->hidden;                             \
+                __asm__ __volatile__("notq %0" : "+r"(word));                                      \
+                polder_blocking_begin();                                                           \
+                overwrite_stack();                                                                 \
+                __asm__ __volatile__("" : "+r"(word));                                             \
+                pld_store_release(&hold->ready, true);                                             \
+                while (!pld_load_acquire(&hold->done))                                             \
+                        pld_pause();                                                               \
+                polder_blocking_end();                                                             \
+                __asm__ __volatile__("notq %0" : "+r"(word));                                      \
         }
 DEFINE_HOLD_WHILE_BLOCKING(rbx)
 DEFINE_HOLD_WHILE_BLOCKING(r12)
@@ -570,7 +570,8 @@ Test(thread, the_stack_of_a_detached_thread_keeps_nothing, .timeout = 60)
         pthread_join(thread, NULL);
 }
 
-/* ---- Other stacks --------------------------------------------------------------------------------- */
+/* ---- Other stacks
+ * --------------------------------------------------------------------------------- */
 
 enum { FIBER_BYTES = 256 << 10 };
 
@@ -588,8 +589,8 @@ static void run_fiber(void)
 /* At both sides of the thread's own stack, wherever mmap puts it. */
 static void switch_to_fiber(struct hold *hold, void (*how)(struct hold *hold), bool registered)
 {
-        char *stack = mmap(NULL, FIBER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                           -1, 0);
+        char *stack =
+            mmap(NULL, FIBER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         cr_assert_neq(stack, MAP_FAILED);
         if (registered)
                 cr_assert_eq(polder_root_add(stack, FIBER_BYTES), 0);
@@ -757,7 +758,8 @@ Test(thread, a_stack_that_polder_does_not_know_is_named)
         expect_death(poll_on_unknown_stack, "polder_root_add");
 }
 
-/* ---- Blocking sections ----------------------------------------------------------------------------- */
+/* ---- Blocking sections
+ * ----------------------------------------------------------------------------- */
 
 static int silent[2];
 
@@ -898,7 +900,8 @@ Test(thread, an_unattached_thread_may_block_and_poll)
         on_a_thread(block_unattached, NULL);
 }
 
-/* ---- Signals and errno ---------------------------------------------------------------------------------- */
+/* ---- Signals and errno
+ * ---------------------------------------------------------------------------------- */
 
 static _Atomic unsigned nurgent;
 
@@ -944,7 +947,7 @@ Test(thread, a_handler_that_was_there_before_is_called_still, .timeout = 60)
 Test(thread, a_handler_with_info_that_was_there_before_is_called_still, .timeout = 60)
 {
         expect_handler_called(
-                (struct sigaction){ .sa_sigaction = on_urgent_info, .sa_flags = SA_SIGINFO });
+            (struct sigaction){ .sa_sigaction = on_urgent_info, .sa_flags = SA_SIGINFO });
 }
 
 static void *poll_with_signal_masked(void *arg)

@@ -100,7 +100,8 @@ Test(worker, references_to_other_nodes_are_sent_there, .timeout = 60)
         uint64_t swept = stats_now().swept_bytes;
         collect_both_ways();
         collect_both_ways();
-        cr_expect_geq(stats_now().swept_bytes - swept, (NNODES * PER_NODE - 100) * sizeof(struct node));
+        cr_expect_geq(stats_now().swept_bytes - swept,
+                      (NNODES * PER_NODE - 100) * sizeof(struct node));
 }
 
 static void *shuffle_nodes(void *arg)
@@ -111,8 +112,8 @@ static void *shuffle_nodes(void *arg)
         pld_fake_run_on((int)(seed % (2 * NNODES)));
         while (!pld_load_acquire(&gang->done)) {
                 struct node **at = &roots[pld_random_below(&random, 16)];
-                struct node *node = polder_new_onnode(
-                        node_layout, (int)(2 * pld_random_below(&random, NNODES)));
+                struct node *node =
+                    polder_new_onnode(node_layout, (int)(2 * pld_random_below(&random, NNODES)));
                 cr_assert_not_null(node);
                 node->value = 5;
                 polder_store(&node->next, polder_load(at));
