@@ -244,7 +244,9 @@ static PLD_NOINLINE uintptr_t look_at_target_slow(struct polder_weak *weak)
 {
         pld_lock(&lock);
         uintptr_t target = pld_load_relaxed(&weak->target);
-        if (target) { /* D6: not settled */
+        /* It may have been settled while we waited; then the marks are gone, too. */
+        bool settled = pld_load_relaxed(&weak->epoch) == pld_load_relaxed(&pld_sweep_epoch);
+        if (target && !settled) { /* D6 */
                 struct pld_span *span = pld_span_of(target);
                 if (pld_span_is_marked(span, pld_span_index(span, target)))
                         pld_store_relaxed(&weak->epoch, pld_load_relaxed(&pld_sweep_epoch));
