@@ -53,7 +53,7 @@ static void stand_in(uint64_t now)
 static PLD_NOINLINE void wake_slow(void)
 {
         uint32_t asleep = 0;
-        if (pld_page_heap_idle_bytes() == 0 || pld_locks_held())
+        if (pld_page_heap_spare_bytes() == 0 || pld_locks_held())
                 return;
         uint64_t now = pld_now_ns();
         if (now < pld_load_relaxed(&retry_ns) || !pld_cas_relaxed(&awake, &asleep, 1))

@@ -57,6 +57,7 @@ static int64_t decay_ms;                        /* const after start */
 static _Atomic size_t limit_bytes;
 static _Atomic size_t backed_bytes;
 static _Atomic size_t huge_bytes;
+static _Atomic size_t reserved_bytes;
 static _Atomic size_t idle_bytes; /* over all slices; relaxed: read as a hint */
 
 static struct pld_huge *huge_at(uintptr_t at)
@@ -440,6 +441,7 @@ size_t pld_page_heap_grow(unsigned slice, size_t nbytes, bool keep)
                 pld_lock(&heap->lock);
                 heap->nbacked += nfresh;
                 heap->nreserved += keep ? nfresh : 0;
+                pld_add_relaxed(&reserved_bytes, keep ? nfresh << PLD_HUGE_SHIFT : 0);
                 for (size_t i = n; i-- > 0;) { /* the lowest ends up first */
                         if (pld_load_relaxed(&row[i].backing))
                                 become_idle_locked(heap, &row[i], pld_now_ns());
@@ -525,6 +527,14 @@ size_t pld_page_heap_huge_bytes(void)
 size_t pld_page_heap_idle_bytes(void)
 {
         return pld_load_relaxed(&idle_bytes);
+}
+
+size_t pld_page_heap_spare_bytes(void)
+{
+        size_t idle = pld_page_heap_idle_bytes();
+        size_t backed = pld_load_relaxed(&backed_bytes), kept = pld_load_relaxed(&reserved_bytes);
+        size_t beyond = backed > kept ? backed - kept : 0;
+        return idle < beyond ? idle : beyond;
 }
 
 size_t pld_page_heap_used_bytes(void)

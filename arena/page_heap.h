@@ -45,6 +45,7 @@ unsigned pld_page_heap_slices(void);
 int pld_page_heap_node_of(uintptr_t at);
 size_t pld_page_heap_backed_bytes(void); /* over all slices */
 size_t pld_page_heap_idle_bytes(void);   /* backed, but in no run's huge page */
+size_t pld_page_heap_spare_bytes(void);  /* idle, and beyond what is kept for ever */
 size_t pld_page_heap_used_bytes(void);   /* in runs */
 size_t pld_page_heap_huge_bytes(void);   /* backed by huge pages */
 void pld_page_heap_verify(void);         /* dies where an invariant does not hold */
