@@ -13,12 +13,13 @@ packages=(build-essential autoconf automake libtool pkgconf libnuma-dev libuv1-d
 keys=1900000              # of 464 bytes on average: about 1 GiB with their keys
 sizes=(64 256 512 1024)   # of the values, in bytes
 slices=4 slice_seconds=24 # of load, for each server
-clients=16 pipeline=8     # clients of each kind, GET and SET; requests a client sends at once
+clients=16 pipeline=16    # clients of each kind, GET and SET; requests a client sends at once
+servers=build/examples/kvd
 
 work=$(mktemp -d)
-declare -A pid port
-children=()
 started=$SECONDS
+
+. examples/kvd/load.sh
 
 # --- Telling what goes on -------------------------------------------------------------------
 
@@ -98,94 +99,29 @@ build() {
         cd ..
 }
 
-# --- Servers --------------------------------------------------------------------------------
+# --- Load ----------------------------------------------------------------------------------
 
-# start WHO SERVER
-start() {
-        : >"$work/$1.log"
-        "$2" --port 0 --threads "$threads" >"$work/$1.log" 2>&1 &
-        pid[$1]=$!
-        local try
-        for ((try = 0; try < 100; try++)); do
-                port[$1]=$(sed -n 's/.* port \([0-9]*\), .*/\1/p' "$work/$1.log")
-                [ -n "${port[$1]}" ] && return
-                sleep 0.1
-        done
-        die "the server does not start: $(cat "$work/$1.log")"
-}
-
-stop() {
-        kill "${pid[$1]}"
-        wait "${pid[$1]}" || die "the server over $1 ended badly: $(cat "$work/$1.log")"
-        unset "pid[$1]"
-}
-
-# snapshot WHO: all of INFO as key=value
-snapshot() {
-        redis-cli -p "${port[$1]}" info | tr -d '\r' | sed -n 's/^\([a-z_0-9]*\):/\1=/p'
-}
-
-# bench WHO NAME ARGUMENTS...: in the background; its report goes to a file of that name
-bench() {
-        redis-benchmark -p "${port[$1]}" --precision 3 -r $keys "${@:3}" >"$work/$2.bench" 2>&1 &
-        children+=("$!")
-}
-
-# load WHO NAME COUNT: so many GETs, and as many SETs, a share of each size
-load() {
-        local size nsizes=${#sizes[@]}
-        bench "$1" "$2.get" -t get -n "$3" -c $clients -P $pipeline
-        for size in "${sizes[@]}"; do
-                bench "$1" "$2.set.$size" -t set -d "$size" -n $(($3 / nsizes)) \
-                        -c $((clients / nsizes)) -P $pipeline
-        done
-}
-
-# await WHO WORDS: waits for the benches, showing how fast the server goes
-await() {
-        local before now job
-        before=$(snapshot "$1" | sed -n 's/^total_commands_processed=//p')
-        for job in "${children[@]}"; do
-                while kill -0 "$job" 2>/dev/null; do
-                        sleep 1
-                        now=$(snapshot "$1" | sed -n 's/^total_commands_processed=//p')
-                        [ -n "$now" ] || die "the server over $1 is gone: $(cat "$work/$1.log")"
-                        progress "$2 $(((now - before) / 1000)) thousand requests/s"
-                        before=$now
-                done
-                wait "$job" || die "redis-benchmark failed: $(tail -n 3 "$work"/*.bench)"
-        done
-        children=()
-}
-
-fill() {
-        local size
-        step "filling the server over $1 with $keys keys"
-        for size in "${sizes[@]}"; do
-                bench "$1" "fill.$size" -t set -d "$size" -n $keys -P 32
-        done
-        await "$1" "filling:"
+# both WHO NAME COUNT: so many GETs, and as many SETs
+both() {
+        gets "$1" "$2" "$3" $clients
+        sets "$1" "$2" "$3" $clients
 }
 
 # Finds out how many requests of each kind make a slice; for both servers the same.
 calibrate() {
-        local before ntried=1500000
+        local ntried=1500000
         step "trying out the load"
-        before=$(date +%s%N)
-        load polder try $ntried
+        both polder try $ntried
         await polder "trying out:"
-        nrequests=$((ntried * slice_seconds * 1000000000 / ($(date +%s%N) - before)))
+        nrequests=$(figure %.0f "$ntried * $slice_seconds / $(took "$work"/try.*.bench)")
 }
 
 # slice WHO NUMBER
 slice() {
-        local before
         step "load on the server over $1, $2 of $slices"
         snapshot "$1" >"$work/$1.$2.before"
-        before=$(date +%s%N)
-        load "$1" "$1.$2" "$nrequests"
+        both "$1" "$1.$2" "$nrequests"
         await "$1" "half GET, half SET:"
-        echo "wall_ns=$(($(date +%s%N) - before))" >"$work/$1.$2.wall"
         snapshot "$1" >"$work/$1.$2.after"
         sleep 1
 }
@@ -211,55 +147,29 @@ places() {
 
 # total WHO KEY: what it has grown by, over all slices
 total() {
-        local number
-        for ((number = 1; number <= slices; number++)); do
-                sed -n "s/^$2=/- /p" "$work/$1.$number.before"
-                sed -n "s/^$2=/+ /p" "$work/$1.$number.after"
-        done | awk '{ sum += $1 == "+" ? $2 : -$2 } END { printf "%.6f", sum }'
+        local number names=()
+        for ((number = 1; number <= slices; number++)); do names+=("$1.$number"); done
+        grown "$2" "${names[@]}"
 }
 
 last() {
         sed -n "s/^$2=//p" "$work/$1.last"
 }
 
-# latency WHO KIND SHARE: of the GETs or SETs of all slices together, in milliseconds.
-# Each report holds points of its distribution; they are added up.
-latency() {
-        cat "$work/$1".*."$2"*.bench | tr '\r' '\n' | awk '
-                /Latency by percentile/ { run++ }
-                /cumulative count/ {
-                        count = $NF
-                        sub(/\)/, "", count)
-                        print $3, run, count
-                }' | sort -g | awk -v share="$3" '
-                { value[NR] = $1; run[NR] = $2; count[NR] = $3
-                  if ($3 > most[$2]) most[$2] = $3 }
-                END { for (r in most) all += most[r]
-                      for (i = 1; i <= NR; i++) {
-                              if (count[i] > now[run[i]]) {
-                                      sum += count[i] - now[run[i]]
-                                      now[run[i]] = count[i]
-                              }
-                              if (sum >= share * all) break
-                      }
-                      printf "%.3f", value[i] }'
-}
-
-figure() {
-        awk "BEGIN { printf \"$1\", $2 }"
-}
-
 figures() {
-        local who=$1 commands wall cpu
+        local who=$1 number commands wall cpu
         commands=$(total "$who" total_commands_processed)
         cpu=$(figure %.6f "$(total "$who" used_cpu_user) + $(total "$who" used_cpu_sys)")
-        wall=$(cat "$work/$who".*.wall | awk -F= '{ sum += $2 } END { printf "%.6f", sum / 1e9 }')
+        for ((number = 1; number <= slices; number++)); do
+                took "$work/$who.$number".*.bench
+        done | awk '{ sum += $1 } END { printf "%.2f", sum }' >"$work/$who.took"
+        wall=$(cat "$work/$who.took")
         throughput[$who]=$(figure %.0f "$commands / $wall")
         cpu_per_op[$who]=$(figure %.3f "$cpu / $commands * 1e6")
         local kind share
         for kind in get set; do
                 for share in 0.5 0.99 0.999 1; do
-                        latencies[$who.$kind.$share]=$(latency "$who" $kind $share)
+                        latencies[$who.$kind.$share]=$(latency $share "$work/$who".*."$kind"*.bench)
                 done
         done
 }
@@ -268,12 +178,13 @@ row() {
         printf '%-34s %14s %14s %8s\n' "$1" "$2" "$3" "${4:-}"
 }
 
-ratio() {
-        figure %.2f "$1 / $2"
-}
-
 mib() {
         figure '%.0f MiB' "$1 / 1048576"
+}
+
+# By the host, for other machines, during the load.
+steal() {
+        figure %.1f "100 * $(total "$1" machine_steal) / $(total "$1" machine_ticks)"
 }
 
 latency_rows() {
@@ -307,6 +218,7 @@ table() {
         row "longest stop, filling too, ms" "$(figure %.3f "$(last polder polder_stop_ns_max) / 1e6")" "-"
         row "all stops under load, ms" \
                 "$(figure %.3f "$(total polder polder_stop_ns_total) / 1e6")" "-"
+        row "stolen from the machine, % of CPU" "$(steal polder)" "$(steal jemalloc)"
         row "live" "$(mib "$(last polder polder_live_bytes)")" \
                 "$(mib "$(last jemalloc jemalloc_allocated_bytes)")" \
                 "$(ratio "$(last polder polder_live_bytes)" "$(last jemalloc jemalloc_allocated_bytes)")"
@@ -344,11 +256,13 @@ threads=$(($(nproc) > 4 ? $(nproc) / 2 : 2))
 available=$(awk '/^MemAvailable:/ { print int($2 / 1024) }' /proc/meminfo)
 [ "$available" -ge 3072 ] || die "3 GiB of free memory are needed, here are $available MiB"
 
-start polder build/examples/kvd/kvd
+start polder
+step "filling the server over polder with $keys keys"
 fill polder
 calibrate
 if [ "$available" -ge 5120 ]; then
-        start jemalloc build/examples/kvd/kvd-malloc
+        start jemalloc
+        step "filling the server over jemalloc with $keys keys"
         fill jemalloc
         for ((number = 1; number <= slices; number++)); do
                 slice polder $number
@@ -360,7 +274,8 @@ else
         for ((number = 1; number <= slices; number++)); do slice polder $number; done
         places polder
         stop polder
-        start jemalloc build/examples/kvd/kvd-malloc
+        start jemalloc
+        step "filling the server over jemalloc with $keys keys"
         fill jemalloc
         for ((number = 1; number <= slices; number++)); do slice jemalloc $number; done
         places jemalloc

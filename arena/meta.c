@@ -13,11 +13,20 @@ static char *chunk;       /* lock */
 static size_t chunk_left; /* lock */
 static size_t taken;      /* lock */
 
+static void *map_alone(size_t nbytes)
+{
+        void *at = pld_meta_map(nbytes);
+        pld_lock(&lock);
+        taken += at ? nbytes : 0;
+        pld_unlock(&lock);
+        return at;
+}
+
 void *pld_meta_alloc(size_t nbytes)
 {
         nbytes = pld_round_up(nbytes, PLD_CACHE_LINE);
         if (nbytes > CHUNK_BYTES / 4)
-                return pld_meta_map(nbytes);
+                return map_alone(nbytes);
         void *at = NULL;
         pld_lock(&lock);
         if (nbytes > chunk_left) {

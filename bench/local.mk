@@ -8,6 +8,9 @@ bench_malloc_pair_CFLAGS = $(AM_CFLAGS) -fno-builtin-malloc -fno-builtin-free
 bench_malloc_pair_LDADD = $(FLOOR2) $(JEMALLOC_LIBS)
 CLEANFILES += $(EXTRA_PROGRAMS)
 
+EXTRA_DIST += bench/kvd_pair
+
 .PHONY: bench
 bench: $(EXTRA_PROGRAMS)
 	for bench in $(EXTRA_PROGRAMS); do ./$$bench || exit 1; done
+	$(srcdir)/bench/kvd_pair

@@ -168,8 +168,7 @@ static void scan(void)
 /* Roots and records, under a credit, so that nobody takes the marking for done. */
 static void begin_marking(void)
 {
-        pld_add_relaxed(&pld_grey_credits, 1);
-        own.has_credit = true;
+        pld_marker_take_credit(&own);
         pld_roots_begin();
         pld_records_shade(&own);
         pld_pacer_marking_begins();
@@ -229,9 +228,8 @@ static void flip_locked(void)
         set_phase_locked(PLD_PHASE_IDLE, 0, false);
 }
 
-static uint64_t count_stop(uint64_t start_ns)
+static uint64_t count_stop(uint64_t took_ns)
 {
-        uint64_t took_ns = pld_now_ns() - start_ns;
         pld_add_relaxed(&nstops, 1);
         pld_add_relaxed(&stop_ns_total, took_ns);
         raise_to(&stop_ns_max, took_ns);
@@ -258,8 +256,7 @@ static enum outcome stop_and_flip(bool may_be_late, bool may_be_grey, uint64_t *
         }
         if (outcome == FLIPPED)
                 flip_locked();
-        pld_threads_resume_locked();
-        *stop_ns += count_stop(start_ns);
+        *stop_ns += count_stop(pld_threads_resume_locked() - start_ns);
         pld_threads_unlock();
         return outcome;
 }
@@ -326,8 +323,7 @@ static void run_stopped(struct pld_trace *trace)
         trace->sweep_ns = pld_now_ns();
         trace->heap_after = pld_pacer_read();
         sweep();
-        pld_threads_resume_locked();
-        trace->stopped_ns = count_stop(trace->stop_ns);
+        trace->stopped_ns = count_stop(pld_threads_resume_locked() - trace->stop_ns);
         pld_threads_unlock();
 }
 
@@ -359,6 +355,7 @@ static bool run_next(bool free)
         pld_unlock(&run_lock);
         if (!wanted)
                 return false;
+        pld_finalizers_serve();
         if (free)
                 pld_pacer_report_pressure();
         pld_store_release(&nfinished, number);

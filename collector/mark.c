@@ -10,8 +10,10 @@
  *
  * M1  a marked object with pointers is scanned, in a chunk, in a ring, or, after
  *     an overflow, found again by pld_mark_recover().
- * M2  a marker with a chunk, ring or credit in hand is counted in
- *     pld_grey_credits, but for mutators' partial chunks, which handshakes flush. */
+ * M2  a marker with anything in hand has a credit, but for mutators, whose partial
+ *     chunks handshakes flush, and whoever runs the cycle. A credit comes with a chunk
+ *     from the queues, or is taken while the roots still hold theirs: who merely
+ *     looks for work takes none. */
 #include "collector/mark.h"
 
 #include "base/check.h"
@@ -234,12 +236,16 @@ static bool fetch_chunk(struct pld_marker *marker)
         return true;
 }
 
+void pld_marker_take_credit(struct pld_marker *marker)
+{
+        if (marker->has_credit)
+                return;
+        pld_add_relaxed(&pld_grey_credits, 1);
+        marker->has_credit = true;
+}
+
 bool pld_mark_some(struct pld_marker *marker, uint64_t budget)
 {
-        if (!marker->has_credit) {
-                pld_add_relaxed(&pld_grey_credits, 1);
-                marker->has_credit = true;
-        }
         uint64_t until = marker->scanned_bytes + budget;
         while (marker->scanned_bytes < until) {
                 uintptr_t item = next_item(marker);

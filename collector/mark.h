@@ -33,8 +33,10 @@ void pld_shade_word(struct pld_marker *marker, uintptr_t word);
  * on an object's start also keeps the object before it. */
 void pld_shade_stack(struct pld_marker *marker, uintptr_t from, uintptr_t to);
 
+/* To shade what was found elsewhere than in the queues; while another credit is held. */
+void pld_marker_take_credit(struct pld_marker *marker);
 /* Scans queued objects until about `budget` bytes are scanned or nothing is left
- * (false). The marker then holds a credit as long as it has something. */
+ * (false). */
 bool pld_mark_some(struct pld_marker *marker, uint64_t budget);
 /* Gives away all it holds; true when there was anything. */
 bool pld_marker_flush(struct pld_marker *marker);

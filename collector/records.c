@@ -410,6 +410,12 @@ int polder_finalizer_set(void *object, polder_finalizer fn, void *arg)
         return error;
 }
 
+void pld_finalizers_serve(void)
+{
+        if (pld_load_relaxed(&nready))
+                start_finalizer_thread(); /* no memory: the next cycle tries again */
+}
+
 size_t pld_finalizers_pending(void)
 {
         return pld_load_relaxed(&nready);
@@ -425,7 +431,7 @@ void pld_records_fork_done(void)
         pld_lock_cede(&lock);
 }
 
-/* The finalizer thread is not there; the next polder_finalizer_set() makes one. */
+/* The finalizer thread is not there; the end of the next cycle makes one if it is needed. */
 void pld_records_fork_child(void)
 {
         has_thread = false;

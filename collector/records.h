@@ -9,6 +9,9 @@ void pld_records_start(void);
 void pld_records_shade(struct pld_marker *marker);
 /* The same words, for verification; mutators are held. */
 void pld_records_each(void (*visit)(uintptr_t word, bool exact, void *arg), void *arg);
+/* At a cycle's end: makes sure that there is a thread to call what is due, as in the
+ * child of a fork(), where the former one is not. */
+void pld_finalizers_serve(void);
 /* Records settled and not yet finalized. */
 size_t pld_finalizers_pending(void);
 void pld_records_fork_prepare(void);

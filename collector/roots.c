@@ -347,6 +347,8 @@ static bool scan_pins_piece_locked(struct pld_marker *marker)
 bool pld_roots_scan_some(struct pld_marker *marker)
 {
         pld_lock(&lock);
+        if (scanning)
+                pld_marker_take_credit(marker);
         bool more = scanning &&
                     (scan_range_piece_locked(marker) || scan_pins_piece_locked(marker));
         bool finished = scanning && !more;

@@ -46,16 +46,19 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
-        SPINS = 200, /* a microsecond or two: an answer from another CPU */
-        FIRST_SIGNAL_NS = 20000,
+        SPINS = 50,
+        FIRST_SIGNAL_NS = 5000,
         NEXT_SIGNAL_NS = 200000,
         STAGGER_NS = 200000,
+        HELD_SPIN_NS = 20000, /* many a stop is over by then */
         LOST_TRIES = 1000,
         DESTRUCTOR_ROUNDS = 2,
+        NO_LIMIT_STACK_BYTES = 1 << 30,
         STOP_SIGNAL = SIGURG /* ignored by default, and debuggers pass it on (Go's choice) */
 };
 
@@ -101,6 +104,9 @@ static void stop_here(struct pld_thread *thread)
         stop_step(thread);
         pld_store_release(&thread->state, PLD_THREAD_HELD);
         answer(thread);
+        uint64_t until_ns = pld_now_ns() + HELD_SPIN_NS;
+        while (pld_load_acquire(&stopping) == seen && pld_now_ns() < until_ns)
+                pld_pause();
         while (pld_load_acquire(&stopping) == seen)
                 pld_futex_wait(&stopping, seen, 0);
         pld_store_release(&thread->state, PLD_THREAD_RUNNING);
@@ -359,29 +365,32 @@ static unsigned serve_round(bool with_signal)
         return nwaiting;
 }
 
-/* until_ns 0: for ever. False: time is up, and some have not answered. */
+/* A thread that runs on another CPU answers within microseconds: at its next poll,
+ * or when the signal takes it out of a system call. One that has no CPU needs ours:
+ * so sleep, do not yield. Who has slept is woken at once; who has yielded waits for
+ * its turn. until_ns 0: for ever. False: time is up, and some have not answered. */
 static bool await_answers(uint64_t until_ns)
 {
         uint64_t next_signal_ns = pld_now_ns() + FIRST_SIGNAL_NS;
-        for (unsigned round = 0;; round++) {
+        for (bool signalled = false;;) {
                 uint32_t seen = pld_load_acquire(&answers);
                 uint64_t now_ns = pld_now_ns();
-                bool late = now_ns >= next_signal_ns;
-                if (!serve_round(late))
+                bool is_due = now_ns >= next_signal_ns;
+                if (!serve_round(is_due))
                         return true;
                 if (until_ns && now_ns >= until_ns)
                         return false;
-                if (late)
-                        next_signal_ns = now_ns + NEXT_SIGNAL_NS;
-                /* A thread that has no CPU needs ours: sleep, do not yield. Who has
-                 * slept is woken at once; who has yielded waits for its turn. */
-                if (round == 0) {
+                signalled |= is_due;
+                if (!signalled) {
                         for (unsigned i = 0; i < SPINS && pld_load_relaxed(&answers) == seen; i++)
                                 pld_pause();
                         continue;
                 }
+                if (is_due)
+                        next_signal_ns = now_ns + NEXT_SIGNAL_NS;
+                uint64_t wake_ns = until_ns && until_ns < next_signal_ns ? until_ns : next_signal_ns;
                 pld_store_seq_cst(&asker_sleeps, 1);
-                pld_futex_wait(&answers, seen, late ? NEXT_SIGNAL_NS : FIRST_SIGNAL_NS);
+                pld_futex_wait(&answers, seen, wake_ns - now_ns);
                 pld_store_seq_cst(&asker_sleeps, 0);
         }
 }
@@ -425,19 +434,23 @@ bool pld_threads_stop_locked(pld_step step, uint64_t within_ns)
         return false;
 }
 
-void pld_threads_resume_locked(void)
+uint64_t pld_threads_resume_locked(void)
 {
-        pld_list_each(item, &threads) {
+        pld_list_each(item, &threads)
                 /* Others hold themselves; and one that was too late may be anywhere. */
+                if (thread_at(item)->held_for)
+                        pld_store_release(&thread_at(item)->state, PLD_THREAD_BLOCKED);
+        pld_add_release(&stopping, 1);
+        uint64_t now_ns = pld_now_ns(); /* those who are woken may take our CPU */
+        pld_futex_wake(&stopping, INT_MAX);
+        pld_list_each(item, &threads) {
                 struct pld_thread *thread = thread_at(item);
                 if (!thread->held_for)
                         continue;
                 thread->held_for = false;
-                pld_store_release(&thread->state, PLD_THREAD_BLOCKED);
                 pld_futex_wake(&thread->state, 1);
         }
-        pld_add_release(&stopping, 1);
-        pld_futex_wake(&stopping, INT_MAX);
+        return now_ns;
 }
 
 void pld_threads_each_locked(pld_step visit)
@@ -538,7 +551,23 @@ void pld_thread_stack_each(struct pld_thread *thread, pld_stack_visit visit, voi
 
 /* ---- Coming and going ------------------------------------------------------------------- */
 
-static void find_stack(struct pld_thread *thread)
+/* The main thread's, from its end as the kernel set it up down to what it may grow to. */
+static bool main_stack(uintptr_t *low, uintptr_t *base)
+{
+        extern void *__libc_stack_end; /* glibc's dynamic linker's */
+        struct rlimit limit;
+        if (getpid() != (pid_t)syscall(SYS_gettid))
+                return false;
+        uintptr_t grows = NO_LIMIT_STACK_BYTES;
+        if (!getrlimit(RLIMIT_STACK, &limit) && limit.rlim_cur < grows)
+                grows = limit.rlim_cur;
+        *base = (uintptr_t)__libc_stack_end;
+        *low = *base - grows;
+        return true;
+}
+
+/* False: glibc had no memory, or found no /proc, where it looks up the main thread's. */
+static bool find_stack(struct pld_thread *thread)
 {
         pthread_attr_t attributes;
         void *low = NULL;
@@ -549,7 +578,7 @@ static void find_stack(struct pld_thread *thread)
         }
         thread->stack_low = (uintptr_t)low;
         thread->stack_base = (uintptr_t)low + nbytes;
-        PLD_CHECK(nbytes > 0);
+        return nbytes > 0 || main_stack(&thread->stack_low, &thread->stack_base);
 }
 
 static struct pld_thread *shell_new(void)
@@ -580,11 +609,10 @@ struct pld_thread *pld_thread_attach(void)
         thread = shell_new();
         if (!thread)
                 return NULL;
-        if (pthread_setspecific(exit_key, (void *)1)) {
+        if (!find_stack(thread) || pthread_setspecific(exit_key, (void *)1)) {
                 shell_free(thread);
                 return NULL;
         }
-        find_stack(thread);
         thread->tls = &polder_thread_;
         thread->process = getpid();
         thread->id = (pid_t)syscall(SYS_gettid);

@@ -78,7 +78,8 @@ void pld_threads_handshake_locked(pld_step step);
  * did not come within within_ns (0: as long as it takes); the others are held all
  * the same, and must be resumed. */
 bool pld_threads_stop_locked(pld_step step, uint64_t within_ns);
-void pld_threads_resume_locked(void);
+/* Returns when they could go on. */
+uint64_t pld_threads_resume_locked(void);
 void pld_threads_each_locked(pld_step visit);
 unsigned pld_threads_count_locked(void);
 

@@ -50,7 +50,7 @@ static void report(struct pld_marker *marker, uint64_t took_ns)
         marker->scanned_bytes = marker->marked_bytes = marker->sent = 0;
 }
 
-/* One bite; false when nothing could be taken. The marker holds a credit (mark.c, M2). */
+/* One bite; false when nothing could be taken. */
 static bool mark_quantum(struct pld_marker *marker)
 {
         if (pld_mark_some(marker, QUANTUM_BYTES))

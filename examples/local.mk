@@ -32,3 +32,5 @@ examples_kvd_kvd_malloc_SOURCES = $(KVD_SOURCES) \
 examples_kvd_kvd_malloc_CPPFLAGS = $(AM_CPPFLAGS) -DKVD_RCU $(UV_CFLAGS) \
 	$(JEMALLOC_CFLAGS) $(URCU_CFLAGS)
 examples_kvd_kvd_malloc_LDADD = $(UV_LIBS) $(JEMALLOC_LIBS) $(URCU_LIBS)
+
+EXTRA_DIST += examples/kvd/load.sh

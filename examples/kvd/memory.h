@@ -55,6 +55,8 @@ void memory_turn(void);
 
 /* Gives back all that can be given back, and waits for it. */
 void memory_purge(void);
+/* Starts a collection, if there is a collector, and does not wait. */
+void memory_collect(void);
 /* INFO's section on memory and reclamation; like snprintf. */
 int memory_describe(char *to, size_t nbytes);
 

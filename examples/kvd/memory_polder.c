@@ -98,6 +98,11 @@ void memory_purge(void)
         polder_release();
 }
 
+void memory_collect(void)
+{
+        polder_collect_start();
+}
+
 int memory_describe(char *to, size_t nbytes)
 {
         struct polder_stats stats = { .struct_size = sizeof stats };

@@ -206,6 +206,10 @@ void memory_purge(void)
         mallctl(purge_all, NULL, NULL, NULL, 0);
 }
 
+void memory_collect(void)
+{
+}
+
 static size_t statistic(const char *name)
 {
         size_t value = 0, nbytes = sizeof value;
