@@ -118,8 +118,9 @@ static int start_floor(const struct pld_arena_settings *settings)
         struct pld_page_heap_options options = { .decay_ms = settings->decay_ms,
                                                  .limit_bytes = settings->limit };
         int error = start_machine(settings);
+        bool striped = pld_machine.policy == PLD_POLICY_INTERLEAVE;
         if (!error)
-                error = pld_range_reserve(pld_machine.nnodes + 1);
+                error = pld_range_reserve(pld_machine.nnodes + striped);
         if (!error)
                 error = pld_page_map_start();
         if (error)

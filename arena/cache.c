@@ -63,7 +63,7 @@ static struct pld_cache *find(void)
         cache = item ? pld_container_of(item, struct pld_cache, link) : pld_meta_alloc(sizeof *cache);
         if (!cache)
                 goto out;
-        pld_manual_init(&cache->manual);
+        pld_manual_init(&cache->manual, true);
         cache->slice = pld_machine_here();
         pld_list_push(&all, &cache->link);
         nlive++;

@@ -8,15 +8,18 @@
 #include "numa/node_thread.h"
 
 #include <limits.h>
+#include <sys/single_threaded.h>
 
 /* Passes without news after which all that was idle has been given. */
 enum { QUIET_PASSES = 2 };
 
 static uint64_t decay_ns; /* const after start; 0: no thread needed */
+static bool discreet;     /* const after start */
 /* Relaxed: a notice that is overlooked is made good by the next one. */
 static _Atomic bool news;
 static _Atomic uint32_t awake;    /* futex; 1: the thread looks after what is idle */
 static _Atomic bool made;         /* there is a thread */
+static _Atomic bool wanted;       /* a discreet free had work for one */
 static _Atomic uint64_t retry_ns; /* after a refused one: when to ask again */
 
 static bool pass(void)
@@ -50,6 +53,18 @@ static void stand_in(uint64_t now)
         pld_store_relaxed(&awake, 0);
 }
 
+/* `awake` is ours. */
+static void hire(uint64_t now)
+{
+        pthread_t thread;
+        if (pld_node_thread_start(&thread, 0, "polder-decay", run, NULL)) {
+                stand_in(now);
+                return;
+        }
+        pthread_detach(thread);
+        pld_store_relaxed(&made, true);
+}
+
 static PLD_NOINLINE void wake_slow(void)
 {
         uint32_t asleep = 0;
@@ -62,13 +77,36 @@ static PLD_NOINLINE void wake_slow(void)
                 pld_futex_wake(&awake, INT_MAX);
                 return;
         }
-        pthread_t thread;
-        if (pld_node_thread_start(&thread, 0, "polder-decay", run, NULL)) {
-                stand_in(now);
+        if (!discreet) {
+                hire(now);
                 return;
         }
-        pthread_detach(thread);
-        pld_store_relaxed(&made, true);
+        stand_in(now);
+        pld_store_relaxed(&wanted, true);
+}
+
+static PLD_NOINLINE void hire_slow(void)
+{
+        uint32_t asleep = 0;
+        if (__libc_single_threaded || pld_locks_held() ||
+            !pld_cas_relaxed(&awake, &asleep, 1))
+                return;
+        pld_store_relaxed(&wanted, false);
+        if (pld_load_relaxed(&made))
+                pld_futex_wake(&awake, INT_MAX);
+        else
+                hire(pld_now_ns());
+}
+
+void pld_decay_chance(void)
+{
+        if (pld_unlikely(pld_load_relaxed(&wanted)))
+                hire_slow();
+}
+
+void pld_decay_be_discreet(void)
+{
+        discreet = true;
 }
 
 void pld_decay_notice(void)
@@ -90,5 +128,6 @@ void pld_decay_fork_child(void)
 {
         pld_store_relaxed(&awake, 0);
         pld_store_relaxed(&made, false);
+        pld_store_relaxed(&wanted, false);
         pld_store_relaxed(&retry_ns, 0);
 }

@@ -1,10 +1,10 @@
 /* malloc.c: the calls that people make.
  *
- * The two fast paths: polder_malloc() finds the class in a table, the current
- * span in the thread's cache, and pops a block; polder_free() finds the span in
- * the page map, sees that it is the thread's own and the address a block's, and
- * pushes it. Neither has a test for "not started" or "no cache": a thread
- * without a cache sees one that has no blocks and owns no span.
+ * The two fast paths: polder_malloc() finds the class in a table, its bin in the
+ * thread's cache, and takes the last block; polder_free() finds the span in the page
+ * map, sees that the address is a block's and the span the thread's own, and puts it
+ * into the bin. Neither has a test for "not started" or "no cache": a thread
+ * without a cache sees one whose bins are empty and full at once, and owns no span.
  *
  * A1  no lock is held here, so that limits can be answered by giving back what
  *     is free, and by a last collection.
@@ -26,11 +26,14 @@
 enum { GROW_SHARE = 8, POISON = 0xdf };
 
 void (*pld_free_collected)(void *object);
+size_t (*pld_stranger_room)(const void *p);
 
+/* nbytes <= PLD_MANUAL_MAX. */
 static inline unsigned class_of(size_t nbytes)
 {
-        enum { LEAST = 16 }; /* PLD_MANUAL_CLASS_MIN's */
-        return pld_class_of(nbytes < LEAST ? LEAST : nbytes);
+        if (pld_likely(nbytes <= 1024))
+                return pld_class_manual[(nbytes + 7) / 8];
+        return nbytes <= PLD_SMALL_MAX ? pld_class_of(nbytes) : pld_class_beyond(nbytes);
 }
 
 /* ---- Allocation, slowly ------------------------------------------------------------- */
@@ -48,12 +51,15 @@ static void *small_try(unsigned class)
         if (pld_unlikely(!cache))
                 return pld_arena_is_started() ? pld_manual_shared(pld_machine_here(), class, false)
                                               : NULL;
-        struct pld_block *block = pld_manual_pop(cache->manual.current[class]);
+        struct pld_block *block = pld_bin_pop(&cache->manual.bin[class]);
         return block ? block : pld_manual_refill(cache, class);
 }
 
 static struct pld_span *large_try(size_t nbytes, size_t align)
 {
+        struct pld_span *kept = align <= PLD_PAGE_BYTES ? pld_manual_reuse_large(nbytes) : NULL;
+        if (kept)
+                return kept;
         unsigned slice = slice_here();
         return pld_arena_is_started() ? pld_large_new(nbytes, align, slice, false) : NULL;
 }
@@ -92,6 +98,7 @@ static PLD_NOINLINE void *small_slow(size_t nbytes)
         while (!p && find_memory(&step));
         if (!p)
                 return refuse(ENOMEM);
+        pld_decay_chance();
         errno = saved;
         return p;
 }
@@ -104,6 +111,7 @@ static PLD_NOINLINE struct pld_span *large_slow(size_t nbytes, size_t align)
         do
                 span = large_try(nbytes, align);
         while (!span && nbytes <= PTRDIFF_MAX && find_memory(&step));
+        pld_decay_chance();
         errno = span ? saved : ENOMEM; /* A2 */
         return span;
 }
@@ -140,8 +148,9 @@ static struct pld_span *span_of_block(const char *call, const void *p)
         struct pld_span *span = pld_place_span(place);
         if (pld_place_kind(place) != PLD_KIND_MANUAL)
                 die_misused(call, p, place);
-        if (span->class == PLD_CLASS_LARGE ? span->start != (uintptr_t)p
-                                           : !pld_manual_is_block(span, (uintptr_t)p))
+        if (span->class == PLD_CLASS_LARGE
+                    ? span->start != (uintptr_t)p || span->manual.where == PLD_MANUAL_KEPT
+                    : !pld_manual_is_block(span, (uintptr_t)p))
                 die_misused(call, p, place);
         return span;
 }
@@ -163,6 +172,11 @@ static inline void poison(struct pld_span *span, struct pld_block *block)
                 memset(block + 1, POISON, span->nbytes - sizeof *block);
 }
 
+static bool is_stranger(const void *p)
+{
+        return !pld_range_has((uintptr_t)p) && pld_stranger_room && pld_stranger_room(p) > 0;
+}
+
 static void free_collected(void *p)
 {
         if (!pld_free_collected)
@@ -170,17 +184,13 @@ static void free_collected(void *p)
         pld_free_collected(p);
 }
 
-/* True: a span was released. */
-static bool free_foreign(void *p)
+static void free_large(void *p)
 {
         struct pld_span *span = span_of_block("free", p);
-        if (span->class == PLD_CLASS_LARGE) {
-                pld_large_free(span);
-                return true;
-        }
-        check_not_free(p);
-        poison(span, p);
-        return pld_manual_free_remote(span, p);
+        if (pld_manual_keep_large(span))
+                return;
+        pld_large_free(span);
+        pld_decay_notice();
 }
 
 static PLD_NOINLINE void free_slow(void *p)
@@ -190,15 +200,24 @@ static PLD_NOINLINE void free_slow(void *p)
         int saved = errno;
         if (pld_place_kind(pld_place_of((uintptr_t)p)) == PLD_KIND_COLLECTED)
                 free_collected(p);
-        else if (free_foreign(p))
+        else if (!is_stranger(p))
+                free_large(p);
+        errno = saved;
+}
+
+static PLD_NOINLINE void free_full(struct pld_span *span, struct pld_block *block)
+{
+        int saved = errno;
+        if (pld_manual_free_full(pld_cache_mine, span, block))
                 pld_decay_notice();
         errno = saved;
 }
 
-static PLD_NOINLINE void unused_slow(struct pld_span *span)
+static PLD_NOINLINE void free_remote(struct pld_span *span, struct pld_block *block)
 {
         int saved = errno;
-        if (pld_manual_unused(pld_cache_mine, span))
+        pld_cache_get(); /* a thread that only frees has an outbox, too */
+        if (pld_manual_free_remote(span, block))
                 pld_decay_notice();
         errno = saved;
 }
@@ -207,9 +226,9 @@ static PLD_NOINLINE void unused_slow(struct pld_span *span)
 
 void *polder_malloc(size_t nbytes)
 {
-        if (pld_unlikely(nbytes > PLD_SMALL_MAX))
+        if (pld_unlikely(nbytes > PLD_MANUAL_MAX))
                 return large(nbytes);
-        struct pld_block *block = pld_manual_pop(pld_cache_mine->manual.current[class_of(nbytes)]);
+        struct pld_block *block = pld_bin_pop(&pld_cache_mine->manual.bin[class_of(nbytes)]);
         return pld_likely(block) ? block : small_slow(nbytes);
 }
 
@@ -218,18 +237,27 @@ void polder_free(void *p)
         struct pld_place place = pld_place_of((uintptr_t)p);
         struct pld_span *span = pld_place_span(place);
         if (pld_unlikely(pld_place_kind(place) != PLD_KIND_MANUAL ||
-                         pld_load_relaxed(&span->manual.owner) != pld_cache_mine ||
                          !pld_manual_is_block(span, (uintptr_t)p))) {
                 free_slow(p);
                 return;
         }
+        struct pld_cache *cache = pld_cache_mine;
         struct pld_block *block = p;
         check_not_free(block); /* A3 */
         poison(span, block);
-        *block = (struct pld_block){ .next = span->manual.free, .key = pld_manual_key_of(block) };
-        span->manual.free = block;
-        if (pld_unlikely(--span->manual.used == 0))
-                unused_slow(span);
+        if (pld_unlikely(pld_load_relaxed(&span->manual.owner) != cache)) {
+                free_remote(span, block);
+                return;
+        }
+        struct pld_bin *bin = &cache->manual.bin[span->class];
+        struct pld_block **top = bin->top;
+        block->key = pld_manual_key_of(block);
+        if (pld_unlikely(top == bin->limit)) {
+                free_full(span, block);
+                return;
+        }
+        *top = block;
+        bin->top = top + 1;
 }
 
 void polder_free_sized(void *p, size_t nbytes)
@@ -245,7 +273,7 @@ void *polder_calloc(size_t count, size_t nbytes)
         size_t total;
         if (__builtin_mul_overflow(count, nbytes, &total))
                 return refuse(ENOMEM);
-        if (total <= PLD_SMALL_MAX) {
+        if (total <= PLD_SMALL_MAX) { /* beyond, pages may be known to be zero */
                 void *p = polder_malloc(total);
                 return p ? memset(p, 0, total) : NULL;
         }
@@ -260,24 +288,34 @@ static bool resize_try(struct pld_span *span, size_t nbytes)
 {
         if (span->class != PLD_CLASS_LARGE)
                 return nbytes <= span->nbytes && nbytes >= span->nbytes / 2;
-        return nbytes > PLD_SMALL_MAX && pld_large_resize_try(span, nbytes);
+        return nbytes > PLD_MANUAL_MAX && pld_large_resize_try(span, nbytes);
 }
 
 static void *alloc_to_grow(size_t nbytes, size_t room)
 {
         size_t more = nbytes + nbytes / GROW_SHARE;
         if (nbytes > PLD_SMALL_MAX && nbytes > room && more > nbytes) {
-                struct pld_span *span = large_try(more, 0);
-                if (span)
-                        return (void *)span->start;
+                void *p = polder_malloc(more);
+                if (p)
+                        return p;
         }
         return polder_malloc(nbytes);
+}
+
+/* A stranger stays where it is: nobody here could free it. */
+static PLD_NOINLINE void *realloc_stranger(const void *p, size_t nbytes)
+{
+        size_t room = pld_stranger_room(p);
+        void *to = nbytes ? polder_malloc(nbytes) : NULL;
+        return to ? memcpy(to, p, nbytes < room ? nbytes : room) : NULL;
 }
 
 void *polder_realloc(void *p, size_t nbytes)
 {
         if (!p)
                 return polder_malloc(nbytes);
+        if (pld_unlikely(is_stranger(p)))
+                return realloc_stranger(p, nbytes);
         struct pld_span *span = span_of_block("realloc", p);
         if (span->class != PLD_CLASS_LARGE)
                 check_not_free(p);
@@ -310,7 +348,7 @@ static void *alloc_aligned(size_t align, size_t nbytes)
         if (nbytes > PTRDIFF_MAX || align > PTRDIFF_MAX)
                 return refuse(ENOMEM);
         size_t rounded = nbytes ? pld_round_up(nbytes, align) : align;
-        if (align <= PLD_PAGE_BYTES && rounded <= PLD_SMALL_MAX) {
+        if (align <= PLD_PAGE_BYTES && rounded <= PLD_MANUAL_MAX) {
                 pld_cache_get(); /* the classes are there from now on */
                 unsigned class = class_of(rounded);
                 while (class < PLD_NCLASSES && pld_classes[class].nbytes % align != 0)
@@ -320,7 +358,7 @@ static void *alloc_aligned(size_t align, size_t nbytes)
         }
         /* Not smaller than the least large one: free() tells by the span's class,
          * but realloc() by the size. */
-        struct pld_span *span = large_slow(nbytes > PLD_SMALL_MAX ? nbytes : PLD_SMALL_MAX + 1, align);
+        struct pld_span *span = large_slow(nbytes > PLD_MANUAL_MAX ? nbytes : PLD_MANUAL_MAX + 1, align);
         return span ? (void *)span->start : NULL;
 }
 
@@ -357,7 +395,7 @@ static void *own_on_slice(size_t nbytes, unsigned slice)
 
 static void *onnode_try(size_t nbytes, unsigned slice)
 {
-        if (nbytes <= PLD_SMALL_MAX) {
+        if (nbytes <= PLD_MANUAL_MAX) {
                 void *p = own_on_slice(nbytes, slice);
                 return p ? p : pld_manual_shared(slice, class_of(nbytes), true);
         }

@@ -1,5 +1,5 @@
-/* malloc.h: the hook through which polder_free() takes collected objects; what
- * malloc.c implements is declared in <polder/arena.h>. */
+/* malloc.h: the hooks through which polder_free() takes what is not the arena's;
+ * what malloc.c implements is declared in <polder/arena.h>. */
 #ifndef PLD_ARENA_MALLOC_H
 #define PLD_ARENA_MALLOC_H
 
@@ -8,5 +8,9 @@
 /* Set before the collector starts, which knows which collected objects may be
  * freed; NULL: none may. */
 extern void (*pld_free_collected)(void *object);
+/* How many bytes may be read at p, if p is a block that another malloc made before
+ * ours took its place: its free is ignored, its realloc copies. 0: it is not, and
+ * dies. NULL: there are none. */
+extern size_t (*pld_stranger_room)(const void *p);
 
 #endif

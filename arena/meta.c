@@ -6,7 +6,10 @@
 
 #include <string.h>
 
-enum { CHUNK_BYTES = 4 << 20 };
+enum {
+        CHUNK_BYTES = 4 << 20,
+        CHUNK_LEAST = 64 << 10 /* where the process's limits don't allow more */
+};
 
 static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_META);
 static char *chunk;       /* lock */
@@ -22,6 +25,19 @@ static void *map_alone(size_t nbytes)
         return at;
 }
 
+static bool find_chunk_locked(size_t nbytes)
+{
+        for (size_t size = CHUNK_BYTES; size >= nbytes && size >= CHUNK_LEAST; size /= 2) {
+                char *fresh = pld_meta_map(size);
+                if (!fresh)
+                        continue;
+                chunk = fresh;
+                chunk_left = size;
+                return true;
+        }
+        return false;
+}
+
 void *pld_meta_alloc(size_t nbytes)
 {
         nbytes = pld_round_up(nbytes, PLD_CACHE_LINE);
@@ -29,13 +45,8 @@ void *pld_meta_alloc(size_t nbytes)
                 return map_alone(nbytes);
         void *at = NULL;
         pld_lock(&lock);
-        if (nbytes > chunk_left) {
-                char *fresh = pld_meta_map(CHUNK_BYTES);
-                if (!fresh)
-                        goto out;
-                chunk = fresh;
-                chunk_left = CHUNK_BYTES;
-        }
+        if (nbytes > chunk_left && !find_chunk_locked(nbytes))
+                goto out;
         at = chunk;
         chunk += nbytes;
         chunk_left -= nbytes;

@@ -5,10 +5,15 @@
  * the kind is known without touching the span. Entries are written under the
  * page heap's hand-over (a page has one owner) and read by anyone at any time:
  * span descriptors keep their type for ever (meta.h), so a reader that races
- * with a release reads a stale span, never rubbish. */
+ * with a release reads a stale span, never rubbish.
+ *
+ * Most entries are never touched. To read one takes a page fault, which a word that
+ * only looks like an address must not cost: so the end of those that were ever
+ * written to is known for each slice. */
 #ifndef PLD_ARENA_PAGE_MAP_H
 #define PLD_ARENA_PAGE_MAP_H
 
+#include "arena/page_heap.h"
 #include "arena/size_class.h"
 #include "base/atomic.h"
 #include "numa/range.h"
@@ -30,6 +35,9 @@ struct pld_place { /* what an entry says */
 };
 
 extern _Atomic uintptr_t *pld_page_map; /* const after start */
+/* By slice, the address up to which entries were written to; only ever rises, and
+ * before the entries say anything. */
+extern _Atomic uintptr_t pld_page_map_end[PLD_MAX_SLICES];
 
 int pld_page_map_start(void); /* after the range is reserved */
 
@@ -43,14 +51,25 @@ static inline struct pld_span *pld_place_span(struct pld_place place)
         return (struct pld_span *)(place.bits & ~(uintptr_t)PLD_KIND_MASK);
 }
 
-/* Any word at all. Acquire: pairs with pld_page_map_set, so that the span's
- * fields are there for one who did not get the address from its owner. */
+/* Of an address that was handed out; of any other word: no entry, but perhaps a page
+ * fault. Acquire: pairs with pld_page_map_set, so that the span's fields are there
+ * for one who did not get the address from its owner. */
 static inline struct pld_place pld_place_of(uintptr_t at)
 {
         if (!pld_range_has(at))
                 return (struct pld_place){ 0 };
         size_t page = (at - pld_range.base) >> PLD_PAGE_SHIFT;
         return (struct pld_place){ pld_load_acquire(&pld_page_map[page]) };
+}
+
+/* Of a word that may be anything. Relaxed: whoever was given an object was given the
+ * end, raised before it, in the same way. */
+static inline struct pld_place pld_place_of_word(uintptr_t word)
+{
+        if (!pld_range_has(word) ||
+            word >= pld_load_relaxed(&pld_page_map_end[pld_range_slice_of(word)]))
+                return (struct pld_place){ 0 };
+        return pld_place_of(word);
 }
 
 /* Writes to the entries of [at, at + nbytes), so that no later write faults. */

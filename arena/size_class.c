@@ -2,8 +2,11 @@
 
 #include "base/check.h"
 
+#include <string.h>
+
 struct pld_class pld_classes[PLD_NCLASSES];
 uint8_t pld_class_small[1024 / 8 + 1];
+uint8_t pld_class_manual[1024 / 8 + 1];
 uint8_t pld_class_medium[PLD_SMALL_MAX / 128 + 1];
 
 static size_t next_size(size_t nbytes)
@@ -15,15 +18,16 @@ static size_t next_size(size_t nbytes)
         return nbytes + ((size_t)1 << pld_log2(nbytes)) / 8;
 }
 
-/* Spans hold at most 1024 objects and 64 KiB, or eight objects where that is
- * more; then as many pages as leave little unused at the end. */
+/* Spans hold at most 1024 objects and 64 KiB, or eight objects (four of malloc's
+ * largest) where that is more; then as many pages as leave little unused at the end. */
 static uint32_t span_pages(size_t nbytes)
 {
         size_t want = nbytes * PLD_SPAN_OBJECTS_MAX;
         if (want > 64 * PLD_KIB)
                 want = 64 * PLD_KIB;
-        if (want < 8 * nbytes)
-                want = 8 * nbytes;
+        size_t least = nbytes <= PLD_SMALL_MAX ? 8 : 4;
+        if (want < least * nbytes)
+                want = least * nbytes;
         size_t npages = pld_pages_for(want);
         size_t best = npages;
         size_t best_tail = npages * PLD_PAGE_BYTES % nbytes;
@@ -57,5 +61,8 @@ void pld_size_class_start(void)
                 for (; medium < PLD_COUNT_OF(pld_class_medium) && medium * 128 <= nbytes; medium++)
                         pld_class_medium[medium] = (uint8_t)i;
         }
-        PLD_CHECK(pld_classes[PLD_NCLASSES - 1].nbytes == PLD_SMALL_MAX);
+        memcpy(pld_class_manual, pld_class_small, sizeof pld_class_manual);
+        pld_class_manual[0] = pld_class_manual[1] = pld_class_small[2];
+        PLD_CHECK(pld_classes[PLD_NCLASSES_SMALL - 1].nbytes == PLD_SMALL_MAX);
+        PLD_CHECK(pld_classes[PLD_NCLASSES - 1].nbytes == PLD_MANUAL_MAX);
 }

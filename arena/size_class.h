@@ -10,11 +10,14 @@
 
 #define PLD_PAGE_SHIFT 13
 #define PLD_PAGE_BYTES ((size_t)1 << PLD_PAGE_SHIFT)
-/* The largest size that comes in spans of several objects. */
-#define PLD_SMALL_MAX ((size_t)32 * PLD_KIB)
+/* The largest size that comes in spans of several objects: of the collected heap's,
+ * and of malloc's. */
+#define PLD_SMALL_MAX  ((size_t)32 * PLD_KIB)
+#define PLD_MANUAL_MAX ((size_t)256 * PLD_KIB)
 
 enum {
-        PLD_NCLASSES = 73,
+        PLD_NCLASSES_SMALL = 73, /* the last one's size is PLD_SMALL_MAX */
+        PLD_NCLASSES = 97,
         PLD_CLASS_LARGE = PLD_NCLASSES, /* one object a span, any size */
         PLD_SPAN_OBJECTS_MAX = 1024
 };
@@ -30,6 +33,7 @@ struct pld_class {
 
 extern struct pld_class pld_classes[PLD_NCLASSES];   /* const after start */
 extern uint8_t pld_class_small[1024 / 8 + 1];        /* by (nbytes + 7) / 8 */
+extern uint8_t pld_class_manual[1024 / 8 + 1];       /* the same for malloc: no 8-byte objects */
 extern uint8_t pld_class_medium[PLD_SMALL_MAX / 128 + 1]; /* by (nbytes + 127) / 128 */
 
 void pld_size_class_start(void);
@@ -39,6 +43,13 @@ static inline unsigned pld_class_of(size_t nbytes)
 {
         return nbytes <= 1024 ? pld_class_small[(nbytes + 7) / 8]
                               : pld_class_medium[(nbytes + 127) / 128];
+}
+
+/* For PLD_SMALL_MAX < nbytes <= PLD_MANUAL_MAX: eight classes a doubling. */
+static inline unsigned pld_class_beyond(size_t nbytes)
+{
+        unsigned shift = pld_log2(nbytes - 1) - 3;
+        return PLD_NCLASSES_SMALL + 8 * (shift - 12) + (unsigned)((nbytes - 1) >> shift) - 8;
 }
 
 static inline size_t pld_pages_for(size_t nbytes)

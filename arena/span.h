@@ -34,35 +34,38 @@ struct pld_span_collected {
 struct pld_span_manual {
         _Atomic(struct pld_cache *) owner; /* NULL: abandoned, anyone may adopt it */
         struct pld_block *free;            /* owner: blocks to hand out, the last freed first */
-        _Atomic uintptr_t remote;          /* any thread: blocks freed by others; low bit: full */
         uint32_t used;                     /* owner: see manual.c, M2 */
         uint16_t fresh;                    /* owner: blocks never handed out yet start here */
         uint8_t where;                     /* owner: enum pld_manual_where */
         struct pld_span *next_revived;     /* whoever cleared `full`, then the owner */
+        /* On the next line: other threads write it, while the owner frees. */
+        _Atomic uintptr_t remote;          /* any thread: blocks freed by others; low bit: full */
 };
 
 struct pld_span {
-        /* Const from birth to release. */
+        /* Const from birth to release, but for the union and the link. What a free looks
+         * at, and a bump allocation, is in the first line. */
         uintptr_t start;
         uint64_t magic; /* offset * magic >> PLD_MAGIC_SHIFT is an object's index */
-        size_t nbytes;  /* of an object */
-        size_t npages;
-        const struct pld_shape *shape; /* collected spans; NULL: no pointers */
-        uint32_t count;                /* objects */
-        uint16_t nwords;               /* of each bitmap */
+        uint32_t count; /* objects */
+        uint16_t nwords; /* of each bitmap */
         uint8_t class;
         uint8_t kind;  /* enum pld_kind */
-        uint8_t slice; /* whose page heap the pages are from */
-        bool zeroed;   /* the pages were zero at birth */
-        struct pld_list link; /* lock of whoever holds the list */
+        size_t nbytes; /* of an object */
         union {
                 struct pld_span_collected collected;
                 struct pld_span_manual manual;
         };
+        size_t npages;
+        const struct pld_shape *shape; /* collected spans; NULL: no pointers */
+        struct pld_list link; /* lock of whoever holds the list */
+        uint8_t slice; /* whose page heap the pages are from */
+        bool zeroed;   /* the pages were zero at birth */
         _Alignas(PLD_CACHE_LINE) _Atomic uint64_t bits[]; /* marked, then allocated */
 };
 
 static_assert(sizeof(struct pld_span) == 128, "the bitmaps start on a line of their own");
+static_assert(offsetof(struct pld_span, manual.remote) == PLD_CACHE_LINE, "see there");
 
 struct pld_span_wish {
         enum pld_kind kind;

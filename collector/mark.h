@@ -55,7 +55,7 @@ struct pld_found {
 };
 static inline struct pld_found pld_find_object(uintptr_t word)
 {
-        struct pld_place place = pld_place_of(word);
+        struct pld_place place = pld_place_of_word(word);
         if (pld_place_kind(place) != PLD_KIND_COLLECTED)
                 return (struct pld_found){ NULL, 0 };
         struct pld_span *span = pld_place_span(place);

@@ -47,6 +47,7 @@ enum {
         MODE_PREFERRED_MANY = 5,          /* Linux 5.15 */
         MODE_WEIGHTED_INTERLEAVE = 6,     /* Linux 6.9 */
         MAXNODE = PLD_NODE_IDS + 1,       /* the kernel takes one less than it is told */
+        DATA_SHARE = 64,                  /* so many bytes are reserved for one that may be data */
         RESERVED = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
 };
 
@@ -376,7 +377,10 @@ static size_t linux_reserve_limit(void)
         struct rlimit limit;
         size_t most = SIZE_MAX;
         if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-                most = limit.rlim_cur / 2; /* the rest of the program wants some too */
+                most = limit.rlim_cur / 4 * 3; /* the rest of the program wants some too */
+        /* Tables take a thousandth of what is reserved, and count as data. */
+        if (getrlimit(RLIMIT_DATA, &limit) == 0 && limit.rlim_cur < most / DATA_SHARE)
+                most = limit.rlim_cur * DATA_SHARE;
 #if PLD_TSAN
         if (most > 512 * PLD_GIB) /* what its shadow covers of where mmap() lands */
                 most = 512 * PLD_GIB;

@@ -1,13 +1,14 @@
 #include "numa/range.h"
 
 #include "base/bits.h"
+#include "numa/backing.h"
 #include "numa/os.h"
 
 #include <errno.h>
 
 enum {
         LARGEST_SHIFT = 40,  /* 1 TiB */
-        SMALLEST_SHIFT = 26, /* 64 MiB */
+        SMALLEST_SHIFT = 21, /* one huge page: a process with next to no address space */
 };
 
 struct pld_range pld_range;
@@ -33,7 +34,7 @@ int pld_range_reserve(unsigned nslices)
                 return pld_range.nslices == nslices ? 0 : -EALREADY;
         size_t limit = pld_os->reserve_limit();
         for (unsigned shift = LARGEST_SHIFT; shift >= SMALLEST_SHIFT; shift--) {
-                size_t slice = (size_t)1 << shift, align = slice < PLD_GIB ? slice : PLD_GIB;
+                size_t slice = (size_t)1 << shift, align = slice < PLD_GIB ? PLD_HUGE_BYTES : PLD_GIB;
                 if (nslices * slice + align > limit)
                         continue;
                 uintptr_t base = reserve_aligned(nslices * slice, align);

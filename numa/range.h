@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 struct pld_range {
-        uintptr_t base; /* a multiple of 1 GiB, or of a smaller slice; 0: not reserved yet */
+        uintptr_t base; /* a multiple of 1 GiB, of 2 MiB where slices are smaller; 0: not reserved yet */
         size_t nbytes;  /* nslices << slice_shift */
         unsigned slice_shift, nslices;
 };
@@ -19,7 +19,7 @@ struct pld_range {
 extern struct pld_range pld_range; /* const after reserve */
 
 /* Maps the range without access. Slices are 1 TiB each, or half of that, or a
- * quarter… down to 64 MiB: the largest that the system grants. -ENOMEM when even
+ * quarter… down to 2 MiB: the largest that the system grants. -ENOMEM when even
  * that is refused; -EALREADY when reserved with another count (the same: 0). */
 int pld_range_reserve(unsigned nslices);
 

@@ -38,6 +38,13 @@ static inline void arena_test_start(unsigned nnodes)
         cr_assert_eq(pld_arena_start(&settings), 0);
 }
 
+/* For what bins, outboxes and kept spans would hide. */
+static inline void arena_test_start_bare(unsigned nnodes)
+{
+        pld_manual_has_bins = false;
+        arena_test_start(nnodes);
+}
+
 /* Runs fn(arg) on a thread that has ended when this returns. */
 static inline void *arena_test_thread(void *(*fn)(void *), void *arg)
 {

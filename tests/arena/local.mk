@@ -9,6 +9,7 @@ tests_arena_unit_SOURCES = \
 	tests/arena/test_malloc.c \
 	tests/arena/test_manual.c \
 	tests/arena/test_page_heap.c \
+	tests/arena/test_page_map.c \
 	tests/arena/test_region.c \
 	tests/arena/test_settings.c \
 	tests/arena/test_size_class.c \

@@ -126,15 +126,15 @@ Test(malloc, realloc_of_null_allocates_and_to_zero_frees)
 Test(malloc, a_large_block_grows_and_shrinks_where_it_is)
 {
         arena_test_start(1);
-        char *p = polder_malloc(100000);
-        cr_expect_eq(polder_realloc(p, 200000), p);
-        cr_expect_eq(pld_span_of((uintptr_t)p + 199999), pld_span_of((uintptr_t)p));
-        cr_expect_geq(polder_malloc_usable_size(p), 200000);
-        memset(p, 1, 200000);
+        char *p = polder_malloc(600000);
+        cr_expect_eq(polder_realloc(p, 1500000), p);
+        cr_expect_eq(pld_span_of((uintptr_t)p + 1499999), pld_span_of((uintptr_t)p));
+        cr_expect_geq(polder_malloc_usable_size(p), 1500000);
+        memset(p, 1, 1500000);
         size_t used = pld_page_heap_used_bytes();
-        cr_expect_eq(polder_realloc(p, 50000), p);
-        cr_expect_leq(pld_page_heap_used_bytes() + 140000, used, "the rest was given back");
-        cr_expect_null(pld_span_of((uintptr_t)p + 199999));
+        cr_expect_eq(polder_realloc(p, 400000), p);
+        cr_expect_leq(pld_page_heap_used_bytes() + 1000000, used, "the rest was given back");
+        cr_expect_null(pld_span_of((uintptr_t)p + 1499999));
         polder_free(p);
         arena_test_nothing_left();
 }

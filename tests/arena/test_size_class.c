@@ -43,6 +43,17 @@ Test(size_class, the_magic_number_divides_every_offset_of_a_span)
         }
 }
 
+Test(size_class, sizes_beyond_the_small_ones_have_a_class_that_fits)
+{
+        for (size_t nbytes = PLD_SMALL_MAX + 1; nbytes <= PLD_MANUAL_MAX; nbytes += 7) {
+                unsigned class = pld_class_beyond(nbytes);
+                cr_assert(class >= PLD_NCLASSES_SMALL && class < PLD_NCLASSES);
+                cr_assert(pld_classes[class].nbytes >= nbytes);
+                cr_assert(pld_classes[class - 1].nbytes < nbytes);
+        }
+        cr_expect_eq(pld_class_beyond(PLD_MANUAL_MAX), PLD_NCLASSES - 1);
+}
+
 Test(size_class, spans_waste_little_at_their_end)
 {
         for (unsigned i = 0; i < PLD_NCLASSES; i++) {
@@ -51,6 +62,6 @@ Test(size_class, spans_waste_little_at_their_end)
                 size_t used = (size_t)class->count * class->nbytes;
                 cr_assert(used <= span);
                 cr_assert((span - used) * 8 <= span, "class of %u", class->nbytes);
-                cr_assert(class->count >= 7 && class->count <= PLD_SPAN_OBJECTS_MAX);
+                cr_assert(class->count >= (class->nbytes <= PLD_SMALL_MAX ? 7 : 3) && class->count <= PLD_SPAN_OBJECTS_MAX);
         }
 }

@@ -51,19 +51,19 @@ Test(range, halves_until_it_fits)
         cr_expect(pld_range.slice_shift == 32);
 }
 
-Test(range, small_slices_are_aligned_to_themselves)
+Test(range, small_slices_are_aligned_to_huge_pages)
 {
         setup_nodes(1);
         pld_fake_set_reserve_limit(700 * PLD_MIB);
         cr_assert(pld_range_reserve(2) == 0);
-        cr_expect(pld_range.slice_shift == 27);
-        cr_expect(pld_range.base % (128 * PLD_MIB) == 0);
+        cr_expect(pld_range.slice_shift == 28);
+        cr_expect(pld_range.base % (2 * PLD_MIB) == 0);
 }
 
 Test(range, is_refused_where_nothing_fits)
 {
         setup_nodes(1);
-        pld_fake_set_reserve_limit(64 * PLD_MIB);
+        pld_fake_set_reserve_limit(5 * PLD_MIB);
         cr_expect(pld_range_reserve(2) == -ENOMEM);
         cr_expect(pld_range.base == 0);
         pld_fake_set_reserve_limit(PLD_GIB);
@@ -88,7 +88,7 @@ Test(range, is_reserved_once)
         cr_expect(pld_range.base == base);
 }
 
-Test(range, leaves_half_of_a_limited_address_space)
+Test(range, leaves_a_part_of_a_limited_address_space)
 {
 #ifdef __SANITIZE_ADDRESS__
         cr_skip_test("AddressSanitizer itself has mapped more than the limit");
