@@ -3,34 +3,43 @@
  * Ten million malloc/free pairs on two threads, some freed by the other one, and
  * ten million look-ups in a table in the collected heap, with allocation beside
  * them so that cycles run all the while. Page faults are the process's, of every
- * thread, by getrusage(). System calls are counted twice: a seccomp filter over all
- * threads traps every call that is not one of those with which the collector waits
- * and wakes, and, where perf events are allowed, the kernel counts all calls.
- * The kernel may take a page of the program's text and give it back: a round in
- * which there was a fault is repeated, and one of three must be without.
+ * thread (faults.c). A seccomp filter over all threads finds every call that is not
+ * one of those with which the collector waits and wakes, and those are counted
+ * (calls.c). What is the program's own is touched beforehand: its table, its
+ * stacks, its stream; not what is Polder's.
  *
  * usage: silent [PAIRS [LOOKUPS]] */
 #include <polder/polder.h>
 
-#include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/perf_event.h>
-#include <linux/seccomp.h>
+#include "tests/silent/calls.h"
+#include "tests/silent/faults.h"
+#include "tests/silent/threads.h"
+
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { KEYS = 1 << 16, RESERVE = 512 << 20, RING = 1024, WARM_CYCLES = 4, ROUNDS = 3,
-       STACK_BYTES = 64 << 10 };
+enum {
+        KEYS = 1 << 16,
+        RESERVE = 512 << 20,
+        RING = 1024,
+        WARM_CYCLES = 4,
+        STACK_BYTES = 64 << 10,
+        STRAYS = 64,
+        MUTATORS = 2,
+        /* See judge_mutators() and judge_collector(). */
+        GIVE_WAY_NS = 100000,
+        GIVE_WAY_CALLS = 2,
+        CYCLE_CALLS = 32,
+        STOP_CALLS = 8,
+        SIGNAL_NS = 200000,
+        COLLECTOR_CALLS = 250
+};
 
 struct entry {
         struct entry *next;
@@ -46,8 +55,8 @@ struct value { /* a leaf */
 static struct entry **table; /* a collected array; the slot is a root */
 static const struct polder_layout *entry_layout, *slot_layout;
 static void *_Atomic ring[RING];
-static _Atomic int phase; /* 0: warm up; then the measured round */
-static _Atomic long at_barrier, ntrapped, last_trapped;
+static _Atomic int phase; /* 0: warm up; 1: measured; 2: over */
+static _Atomic long at_barrier;
 static _Atomic long pairs_done, lookups_done, wrong;
 static long pairs = 10000000, lookups = 10000000;
 
@@ -123,87 +132,36 @@ static __attribute__((noinline)) void touch_stack(void)
                 stack[i] = 0;
 }
 
+/* Words that look like addresses of Polder's and are none: so do a stale address whose
+ * lower half something else has been written over, and many a float. */
+static void scatter(volatile uintptr_t stray[STRAYS], unsigned seed)
+{
+        void *block = polder_malloc(16);
+        for (uintptr_t i = 0; i < STRAYS; i++) {
+                seed = seed * 1664525 + 1013904223;
+                stray[i] = ((uintptr_t)block & ~(uintptr_t)UINT32_MAX) + (i << 33) + seed;
+        }
+        polder_free(block);
+}
+
 static void *work(void *arg)
 {
+        volatile uintptr_t stray[STRAYS]; /* where the collector looks at every word */
         unsigned seed = (unsigned)(uintptr_t)arg;
+        char name[NAME_BYTES];
+        snprintf(name, sizeof name, "mutator-%u", seed);
+        prctl(PR_SET_NAME, name);
         touch_stack();
         malloc_pairs(300000, seed);
         gets_and_sets(3000000, seed);
-        for (int round = 1; round <= ROUNDS; round++) {
-                await_phase(round);
-                for (int i = 0; i < 10; i++) {
-                        malloc_pairs(pairs / 20, seed + (unsigned)i);
-                        gets_and_sets(lookups / 20, seed + (unsigned)i);
-                }
+        await_phase(1);
+        for (int i = 0; i < 10; i++) {
+                scatter(stray, seed + (unsigned)i);
+                malloc_pairs(pairs / 10 / MUTATORS, seed + (unsigned)i);
+                gets_and_sets(lookups / 10 / MUTATORS, seed + (unsigned)i);
         }
-        await_phase(ROUNDS + 1);
+        await_phase(2);
         return NULL;
-}
-
-static void on_trap(int number, siginfo_t *info, void *context)
-{
-        (void)number;
-        (void)context;
-        ntrapped++;
-        last_trapped = info->si_syscall;
-}
-
-/* Allows waiting, waking, a signal and its return; traps everything else. */
-static int forbid_calls(void)
-{
-        static const int allowed[] = { SYS_futex,  SYS_clock_nanosleep, SYS_sched_yield,
-                                       SYS_rt_tgsigqueueinfo, SYS_tgkill, SYS_rt_sigreturn,
-                                       /* this program's own, from its main thread */
-                                       SYS_getrusage, SYS_read, SYS_write, SYS_exit_group };
-        enum { N = sizeof allowed / sizeof allowed[0] };
-        struct sock_filter filter[N + 3];
-        size_t n = 0;
-        filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                                                   offsetof(struct seccomp_data, nr));
-        for (size_t i = 0; i < N; i++)
-                filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
-                                                           (unsigned)allowed[i],
-                                                           (unsigned char)(N - i), 0);
-        filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP);
-        filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-        struct sock_fprog program = { .len = (unsigned short)n, .filter = filter };
-        struct sigaction action = { .sa_sigaction = on_trap, .sa_flags = SA_SIGINFO };
-        sigaction(SIGSYS, &action, NULL);
-        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-                return -errno;
-        return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
-}
-
-/* A counter of every system call of the calling thread and those it makes; -1. */
-static int count_calls(void)
-{
-        char text[16] = "";
-        FILE *file = fopen("/sys/kernel/tracing/events/raw_syscalls/sys_enter/id", "r");
-        if (!file)
-                file = fopen("/sys/kernel/debug/tracing/events/raw_syscalls/sys_enter/id", "r");
-        if (!file)
-                return -1;
-        if (!fgets(text, sizeof text, file))
-                text[0] = '\0';
-        fclose(file);
-        struct perf_event_attr event = { .type = PERF_TYPE_TRACEPOINT,
-                                         .size = sizeof event,
-                                         .config = strtoull(text, NULL, 10),
-                                         .inherit = 1 };
-        return (int)syscall(SYS_perf_event_open, &event, 0, -1, -1, 0);
-}
-
-static long read_count(int counter)
-{
-        uint64_t value;
-        return counter >= 0 && read(counter, &value, sizeof value) == sizeof value ? (long)value : -1;
-}
-
-static long faults(void)
-{
-        struct rusage usage;
-        getrusage(RUSAGE_SELF, &usage);
-        return usage.ru_minflt + usage.ru_majflt;
 }
 
 static void check_that(bool holds, const char *what, int *npassed, int *nfailed)
@@ -212,9 +170,142 @@ static void check_that(bool holds, const char *what, int *npassed, int *nfailed)
         ++*(holds ? npassed : nfailed);
 }
 
+static uint64_t now_ns(void)
+{
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static void nap(void)
 {
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){ .tv_nsec = 1000000 }, NULL);
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){ .tv_nsec = 5000000 }, NULL);
+}
+
+struct measured {
+        long pairs, lookups, cycles, stops, faults;
+        uint64_t took_ns;
+};
+
+/* What the protocol has threads wait and wake for; nothing of it is for an operation.
+ *   A signal is handled once at most.
+ *   A thread that leaves the processor to the collector is away for GIVE_WAY_NS; it
+ *   may wake whoever asks for a step when it goes, and wait for that step's end.
+ *   Of each step it wakes whoever asked for it, and waits where the step is a stop. A
+ *   cycle has two steps before it marks; each attempt to stop comes after some to
+ *   flush, mostly one.
+ *   A lock that another has is waited for and woken for once, if its owner lost the
+ *   processor: that happens in time, not for so many operations. For this and for
+ *   assists, which wake workers, a cycle has some calls to spare. */
+static void judge_mutators(const struct measured *measured, int *npassed, int *nfailed)
+{
+        long signals = calls_of(NULL, CALL_SIGNAL) + calls_of(NULL, CALL_BARE_SIGNAL);
+        long handled = calls_of("mutator", CALL_SIGNAL_RETURN);
+        long given = calls_of("mutator", CALL_TIMED_WAIT);
+        long others = calls_of("mutator", ANY_CALL) - given - handled;
+        long most = MUTATORS * (CYCLE_CALLS * measured->cycles + STOP_CALLS * measured->stops) +
+                    GIVE_WAY_CALLS * given;
+        printf("mutators: waits_and_wakes=%ld at_most=%ld signals_handled=%ld gave_way=%ld\n",
+               others, most, handled, given);
+        check_that(handled <= signals, "a signal was handled once", npassed, nfailed);
+        check_that((uint64_t)given * GIVE_WAY_NS <= MUTATORS * measured->took_ns,
+                   "a thread that left the processor to the collector was away for a while",
+                   npassed, nfailed);
+        check_that(others <= most, "threads waited and woke for cycles, not for operations",
+                   npassed, nfailed);
+}
+
+/* The collector's threads do some for each cycle, and send each thread a signal once in
+ * SIGNAL_NS at most while they wait for it, which takes as long as it has no processor. */
+static void judge_collector(const struct measured *measured, int *npassed, int *nfailed)
+{
+        long by_mutators = calls_of("mutator", ANY_CALL);
+        long n = calls_of(NULL, ANY_CALL) - (by_mutators > 0 ? by_mutators : 0);
+        long most = COLLECTOR_CALLS * (measured->cycles + 1) +
+                    (1 + MUTATORS) * (long)(measured->took_ns / SIGNAL_NS);
+        printf("collector: waits_and_wakes=%ld at_most=%ld\n", n, most);
+        check_that(n <= most, "the collector waited and woke for cycles", npassed, nfailed);
+}
+
+static int judge(const struct measured *measured)
+{
+        int npassed = 0, nfailed = 0;
+        check_that(wrong == 0, "every look-up found its value", &npassed, &nfailed);
+        check_that(measured->cycles > 0, "cycles ran beside it", &npassed, &nfailed);
+        check_that(measured->faults == 0, "no thread took a page fault", &npassed, &nfailed);
+        check_that(calls_forbidden() == 0, "no thread made a system call but to wait or to wake",
+                   &npassed, &nfailed);
+        if (calls_of(NULL, ANY_CALL) >= 0)
+                judge_collector(measured, &npassed, &nfailed);
+        if (calls_of("mutator", ANY_CALL) >= 0)
+                judge_mutators(measured, &npassed, &nfailed);
+        printf("%d passed, %d failed\n", npassed, nfailed);
+        return nfailed;
+}
+
+static int prepare(void)
+{
+        struct polder_options options;
+        polder_options_init(&options);
+        options.reserve = RESERVE;
+        options.prefault = true;
+        int error = polder_init(&options);
+        if (!error)
+                error = polder_prefault_wait();
+        if (error)
+                return error;
+        entry_layout = POLDER_LAYOUT(struct entry, next, value);
+        slot_layout = polder_layout(sizeof(void *), &(uint64_t){ 1 });
+        polder_root_add(&table, sizeof table);
+        fill();
+        for (int i = 0; i < WARM_CYCLES; i++)
+                polder_collect(POLDER_CONCURRENT);
+        return 0;
+}
+
+/* Two threads that have done a little of everything, and cycles with them. */
+static int start_threads(void)
+{
+        pthread_t threads[MUTATORS];
+        for (uintptr_t i = 0; i < MUTATORS; i++) {
+                int error = pthread_create(&threads[i], NULL, work, (void *)(i + 1));
+                if (error)
+                        return -error;
+        }
+        while (at_barrier < MUTATORS)
+                nap();
+        for (int i = 0; i < WARM_CYCLES; i++)
+                polder_collect(POLDER_CONCURRENT);
+        polder_thread_detach();
+        return 0;
+}
+
+static struct measured measure(void)
+{
+        struct polder_stats before = { .struct_size = sizeof before }, after = before;
+        struct measured measured;
+        polder_stats_read(&before);
+        long before_pairs = pairs_done, before_lookups = lookups_done;
+        nap();
+        faults_begin();
+        int error = calls_forbid();
+        if (error) {
+                fprintf(stderr, "silent: seccomp is not to be had: %s\n", strerror(-error));
+                exit(1);
+        }
+        measured.took_ns = now_ns();
+        phase = 1;
+        while (at_barrier < 2 * MUTATORS)
+                nap();
+        measured.faults = faults_count();
+        calls_end();
+        measured.took_ns = now_ns() - measured.took_ns;
+        polder_stats_read(&after);
+        measured.pairs = pairs_done - before_pairs;
+        measured.lookups = lookups_done - before_lookups;
+        measured.cycles = (long)(after.cycles - before.cycles);
+        measured.stops = (long)(after.stops - before.stops);
+        return measured;
 }
 
 int main(int argc, char **argv)
@@ -223,71 +314,28 @@ int main(int argc, char **argv)
                 pairs = atol(argv[1]);
         if (argc > 2)
                 lookups = atol(argv[2]);
-        int counter = count_calls(); /* before any thread is made: they inherit it */
-        struct polder_options options;
-        polder_options_init(&options);
-        options.reserve = RESERVE;
-        options.prefault = true;
-        if (polder_init(&options) || polder_prefault_wait()) {
-                fprintf(stderr, "silent: %d MiB could not be reserved\n", RESERVE >> 20);
+        faults_watch();
+        calls_watch();
+        int error = prepare();
+        if (!error)
+                error = start_threads();
+        if (!error)
+                error = calls_start();
+        if (error) {
+                fprintf(stderr, "silent: could not be prepared: %s\n", strerror(-error));
                 return 1;
         }
-        entry_layout = POLDER_LAYOUT(struct entry, next, value);
-        slot_layout = polder_layout(sizeof(void *), &(uint64_t){ 1 });
-        polder_root_add(&table, sizeof table);
-        fill();
-        for (int i = 0; i < WARM_CYCLES; i++)
-                polder_collect(POLDER_CONCURRENT);
-
-        pthread_t threads[2];
-        for (uintptr_t i = 0; i < 2; i++)
-                pthread_create(&threads[i], NULL, work, (void *)(i + 1));
-        struct polder_stats before = { .struct_size = sizeof before }, after = before;
-        while (at_barrier < 2)
-                nap();
-        for (int i = 0; i < WARM_CYCLES; i++)
-                polder_collect(POLDER_CONCURRENT);
-        polder_stats_read(&before);
-        polder_thread_detach();
+        threads_note();
         printf("measuring\n"); /* the stream has its buffer now */
-        long before_pairs = pairs_done, before_lookups = lookups_done;
-        nap();
-        long calls_before = read_count(counter);
-        if (forbid_calls()) {
-                fprintf(stderr, "silent: seccomp is not to be had: %s\n", strerror(errno));
-                return 1;
-        }
-        long naps = 0, faulted = 1;
-        int round = 0;
-        while (faulted > 0 && round < ROUNDS) {
-                long at_start = faults();
-                phase = ++round;
-                for (; at_barrier < 2 + 2 * round; naps++)
-                        nap();
-                faulted = faults() - at_start;
-        }
-        long called = counter < 0 ? -1 : read_count(counter) - calls_before - naps - 2 * round - 2;
-        long trapped = ntrapped;
-        polder_stats_read(&after);
-        long ncycles = (long)(after.cycles - before.cycles);
-        printf("rounds=%d pairs=%ld lookups=%ld cycles=%ld page_faults=%ld calls_trapped=%ld (last: %ld) "
+        struct measured measured = measure();
+        printf("pairs=%ld lookups=%ld cycles=%ld stops=%ld page_faults=%ld calls_forbidden=%ld "
                "waits_and_wakes=%ld\n",
-               round, pairs_done - before_pairs, lookups_done - before_lookups, ncycles, faulted, trapped,
-               last_trapped, called);
-        int npassed = 0, nfailed = 0;
-        check_that(wrong == 0, "every look-up found its value", &npassed, &nfailed);
-        check_that(ncycles > 0, "cycles ran beside it", &npassed, &nfailed);
-        check_that(faulted == 0, "there was a round in which no thread took a page fault", &npassed, &nfailed);
-        check_that(trapped == 0, "no thread made a system call but to wait or to wake", &npassed,
-                   &nfailed);
-        /* A few waits and wakes a cycle for each thread: none for an allocation. */
-        if (called >= 0)
-                check_that(called < 2000 * (ncycles + 1),
-                           "waits and wakes are the collector's: some for each cycle", &npassed,
-                           &nfailed);
-        else
-                printf("waits and wakes could not be counted: no perf tracepoints here\n");
-        printf("%d passed, %d failed\n", npassed, nfailed);
+               measured.pairs, measured.lookups, measured.cycles, measured.stops, measured.faults,
+               calls_forbidden(), calls_of(NULL, ANY_CALL));
+        if (measured.faults > 0)
+                faults_print();
+        calls_print(measured.cycles);
+        int nfailed = judge(&measured);
         fflush(stdout);
         _exit(nfailed > 0);
 }
