@@ -41,7 +41,6 @@
 #include "numa/node_thread.h"
 
 #include <errno.h>
-#include <sched.h>
 
 enum {
         STOP_TRIES = 3,         /* that find something grey; then it is marked in the stop */
@@ -184,9 +183,7 @@ static void await_dry(void)
         }
         while (pld_load_acquire(&pld_grey_credits) != 0) {
                 pld_pacer_update();
-                pld_grey_wait(UPDATE_NS);
-                if (pld_load_acquire(&pld_grey_credits) != 0)
-                        sched_yield();
+                pld_grey_await_dry(UPDATE_NS);
         }
 }
 

@@ -19,6 +19,7 @@ static struct pld_lock spare_lock = PLD_LOCK_INIT(PLD_RANK_LEAF);
 static struct pld_grey_chunk *spare; /* spare_lock */
 static _Atomic uint32_t news;        /* changes when something is queued */
 static _Atomic uint32_t nsleeping;
+static _Atomic uint32_t ndry;        /* times that the credits came to 0 */
 
 struct pld_grey_chunk *pld_grey_chunk_new(void)
 {
@@ -81,8 +82,18 @@ struct pld_grey_chunk *pld_grey_take(unsigned node)
 
 void pld_grey_done(void)
 {
-        if (pld_sub_acq_rel(&pld_grey_credits, 1) == 1)
-                pld_grey_wake();
+        if (pld_sub_acq_rel(&pld_grey_credits, 1) > 1)
+                return;
+        pld_add_release(&ndry, 1);
+        pld_futex_wake(&ndry, INT_MAX);
+        pld_grey_wake();
+}
+
+void pld_grey_await_dry(uint64_t timeout_ns)
+{
+        uint32_t seen = pld_load_acquire(&ndry);
+        if (pld_load_acquire(&pld_grey_credits) != 0)
+                pld_futex_wait(&ndry, seen, timeout_ns);
 }
 
 void pld_grey_wait(uint64_t timeout_ns)

@@ -40,6 +40,8 @@ void pld_grey_put(unsigned node, struct pld_grey_chunk *chunk);
  * credit back by pld_grey_done(). NULL: all queues are empty. */
 struct pld_grey_chunk *pld_grey_take(unsigned node);
 void pld_grey_done(void);
+/* Sleeps until there is no credit, at most timeout_ns. */
+void pld_grey_await_dry(uint64_t timeout_ns);
 /* Sleeps until something is queued, at most timeout_ns. */
 void pld_grey_wait(uint64_t timeout_ns);
 void pld_grey_wake(void);

@@ -355,10 +355,8 @@ bool pld_roots_scan_some(struct pld_marker *marker)
         if (finished)
                 scanning = false;
         pld_unlock(&lock);
-        if (finished) {
-                pld_marker_flush(marker); /* before the credit goes back */
-                pld_grey_done();
-        }
+        if (finished)
+                pld_grey_done(); /* the roots'; the marker's own is still there */
         return more;
 }
 

@@ -8,6 +8,8 @@
  *     needs to wait for workers at the flip.
  * W2  a worker reads `generation` before it looks for work, and sleeps on what it
  *     read: a wake-up in between is not lost.
+ * W3  what a worker did is reported before its credit goes back: who sees no credit
+ *     knows how much was marked.
  * Workers hold no lock of theirs; only whoever runs the cycle makes and wakes them. */
 #include "collector/worker.h"
 
@@ -84,13 +86,13 @@ static void mark_shared(struct worker *worker)
                 uint64_t used_ns = pld_now_ns() - since_ns;
                 if (more && used_ns < SHARE_PERIOD_NS)
                         continue;
-                if (!more)
+                report(&worker->marker, used_ns); /* W3 */
+                if (!more) {
                         pld_marker_flush(&worker->marker);
-                report(&worker->marker, used_ns);
-                if (!more)
                         pld_grey_wait(IDLE_NS);
-                else if (worker->share < 1 && pld_cycle_is_marking() && !pld_pacer_is_late())
+                } else if (worker->share < 1 && pld_cycle_is_marking() && !pld_pacer_is_late()) {
                         nap((uint64_t)((double)used_ns * (1 / worker->share - 1)));
+                }
                 since_ns = pld_now_ns();
         }
         pld_marker_flush(&worker->marker);
