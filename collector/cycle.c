@@ -39,6 +39,7 @@
 #include "collector/verify.h"
 #include "collector/worker.h"
 #include "numa/node_thread.h"
+#include "numa/os.h"
 
 #include <errno.h>
 
@@ -363,6 +364,7 @@ static bool run_next(bool free)
 static void *collector_thread(void *unused)
 {
         (void)unused;
+        pld_os->thread_be_prompt(); /* while it waits for a CPU, others may wait for it */
         for (;;) {
                 uint32_t seen = pld_load_acquire(&bell);
                 while (run_next(true))

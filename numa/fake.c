@@ -670,6 +670,11 @@ static int fake_thread_create(pthread_t *out, size_t stack_bytes, void *(*fn)(vo
         return error ? error : pld_os_linux.thread_create(out, stack_bytes, fn, arg);
 }
 
+static void fake_thread_be_prompt(void)
+{
+        pld_os_linux.thread_be_prompt();
+}
+
 static void fake_thread_settle(const char *name, const cpu_set_t *on)
 {
         cpu_set_t none;
@@ -709,6 +714,7 @@ static const struct pld_os fake = {
         .nodes_of = fake_nodes_of,
         .thread_create = fake_thread_create,
         .thread_settle = fake_thread_settle,
+        .thread_be_prompt = fake_thread_be_prompt,
 };
 
 void pld_fake_install(void)

@@ -74,6 +74,7 @@ struct pld_os {
         /* --- threads --- */
         int (*thread_create)(pthread_t *out, size_t stack_bytes, void *(*fn)(void *), void *arg);
         void (*thread_settle)(const char *name, const cpu_set_t *cpus); /* the calling one */
+        void (*thread_be_prompt)(void); /* the calling one waits for a CPU as little as may be */
 };
 
 extern const struct pld_os pld_os_linux;

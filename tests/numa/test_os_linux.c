@@ -6,7 +6,10 @@
 #include "tests/numa/machine_setup.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -193,4 +196,21 @@ Test(os_linux, the_parent_keeps_its_pool_page_after_a_fork)
         cr_expect(to[0] == 1);
         cr_assert(write(ends[1], "", 1) == 1);
         waitpid(child, NULL, 0);
+}
+
+static void *be_prompt(void *unused)
+{
+        setpriority(PRIO_PROCESS, 0, 5);
+        pld_os_linux.thread_be_prompt();
+        cr_expect_eq(prctl(PR_GET_TIMERSLACK), 1);
+        cr_expect_eq(getpriority(PRIO_PROCESS, 0), 5, "its share of the CPU is what it was");
+        cr_expect_eq(sched_getscheduler(0), SCHED_OTHER);
+        return unused;
+}
+
+Test(os_linux, a_thread_may_ask_for_short_slices_and_keeps_its_share)
+{
+        pthread_t thread;
+        cr_assert_eq(pthread_create(&thread, NULL, be_prompt, NULL), 0);
+        pthread_join(thread, NULL);
 }
