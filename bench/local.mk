@@ -1,16 +1,41 @@
-# Benches measure; they assert nothing. `make bench` builds and runs them.
-EXTRA_PROGRAMS =
+# Benches measure; they assert nothing. `make bench` builds and runs them: bench-malloc is the
+# library under unmodified programs beside other allocators, bench-pairs the arena and the
+# example server beside jemalloc.
+EXTRA_PROGRAMS = bench/workload bench/launch
+bench_workload_SOURCES = \
+	bench/workloads/build.c \
+	bench/workloads/churn.c \
+	bench/workloads/handoff.c \
+	bench/workloads/memory.c \
+	bench/workloads/pair.c \
+	bench/workloads/realloc.c \
+	bench/workloads/scratch.c \
+	bench/workloads/threads.c \
+	bench/workloads/workload.c bench/workloads/workload.h
+bench_workload_CFLAGS = $(AM_CFLAGS) -O2 -fno-builtin-malloc -fno-builtin-calloc \
+	-fno-builtin-realloc -fno-builtin-free
+bench_workload_LDADD = -lm
+bench_launch_SOURCES = bench/launch.c
+
+BENCH_PAIRS =
 if HAVE_BASELINE
-EXTRA_PROGRAMS += bench/malloc_pair
+BENCH_PAIRS += bench/malloc_pair
 endif
+EXTRA_PROGRAMS += $(BENCH_PAIRS)
 bench_malloc_pair_SOURCES = bench/malloc_pair.c
 bench_malloc_pair_CFLAGS = $(AM_CFLAGS) -fno-builtin-malloc -fno-builtin-free
 bench_malloc_pair_LDADD = $(FLOOR2) $(JEMALLOC_LIBS)
 CLEANFILES += $(EXTRA_PROGRAMS)
 
-EXTRA_DIST += bench/kvd_pair
+EXTRA_DIST += bench/callgrind.sh bench/contestants.sh bench/kvd_pair bench/programs \
+	bench/report.py bench/rows bench/run.sh
 
-.PHONY: bench
-bench: $(EXTRA_PROGRAMS)
-	for bench in $(EXTRA_PROGRAMS); do ./$$bench || exit 1; done
+.PHONY: bench bench-malloc bench-pairs bench-callgrind
+bench: bench-malloc bench-pairs
+bench-malloc: bench/workload bench/launch $(lib_LTLIBRARIES)
+	$(srcdir)/bench/run.sh $(BENCH_FLAGS)
+bench-callgrind: bench/workload $(lib_LTLIBRARIES)
+	$(srcdir)/bench/callgrind.sh
+bench-pairs: $(BENCH_PAIRS) $(bin_PROGRAMS) $(noinst_PROGRAMS)
+	for bench in $(BENCH_PAIRS); do ./$$bench || exit 1; done
 	$(srcdir)/bench/kvd_pair

@@ -17,6 +17,7 @@
 #include "base/parse.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <limits.h>
 #include <string.h>
 
@@ -717,7 +718,18 @@ static const struct pld_os fake = {
         .thread_be_prompt = fake_thread_be_prompt,
 };
 
+static void seize(void)
+{
+        pld_lock_seize(&lock);
+}
+
+static void cede(void)
+{
+        pld_lock_cede(&lock);
+}
+
 void pld_fake_install(void)
 {
         pld_os = &fake;
+        pthread_atfork(seize, cede, cede); /* a child must not find it held by nobody */
 }
