@@ -1,8 +1,12 @@
 tests_collector_unit_SOURCES = \
 	tests/collector/collector_test.h \
+	tests/collector/test_thread.h \
 	tests/collector/test_barrier.c \
+	tests/collector/test_blocking.c \
 	tests/collector/test_cycle.c \
+	tests/collector/test_fiber.c \
 	tests/collector/test_grey.c \
+	tests/collector/test_handshake.c \
 	tests/collector/test_layout.c \
 	tests/collector/test_mark.c \
 	tests/collector/test_new.c \
@@ -10,6 +14,8 @@ tests_collector_unit_SOURCES = \
 	tests/collector/test_records.c \
 	tests/collector/test_roots.c \
 	tests/collector/test_settings.c \
+	tests/collector/test_signal.c \
+	tests/collector/test_stack.c \
 	tests/collector/test_start.c \
 	tests/collector/test_stats.c \
 	tests/collector/test_thread.c \

@@ -78,6 +78,28 @@ Test(barrier, a_compare_exchange_shades_what_it_expects)
         cr_expect_not(is_marked(b));
 }
 
+Test(barrier, an_armed_thread_shades_what_it_stores_by_whatever_operation)
+{
+        three_nodes(PLD_SHADE_OLD | PLD_SHADE_NEW);
+        struct node *slot = NULL, *expected = a;
+        polder_exchange(&slot, a);
+        cr_expect(is_marked(a));
+        cr_expect(polder_compare_exchange(&slot, &expected, b));
+        cr_expect(is_marked(b));
+        struct node *from[] = { c }, *to[] = { NULL };
+        polder_move(to, from, sizeof to);
+        cr_expect(is_marked(c));
+}
+
+/* W3: before it tries, and so also when it fails. */
+Test(barrier, a_compare_exchange_that_fails_shades_all_the_same)
+{
+        three_nodes(PLD_SHADE_OLD | PLD_SHADE_NEW);
+        struct node *slot = a, *expected = b;
+        cr_expect_not(polder_compare_exchange(&slot, &expected, c));
+        cr_expect(is_marked(b) && is_marked(c));
+}
+
 Test(barrier, a_move_and_a_clear_shade_what_they_overwrite)
 {
         three_nodes(PLD_SHADE_OLD);

@@ -266,6 +266,39 @@ Test(cycle, what_is_born_while_a_cycle_marks_is_marked_at_once, .timeout = 120)
         cr_expect_gt(nborn, 0);
 }
 
+static _Atomic unsigned nlooked;
+
+static void *attach_and_look(void *unused)
+{
+        (void)unused;
+        cr_assert_eq(polder_thread_attach(), 0);
+        polder_enter_();
+        if (pld_load_acquire(&pld_phase) == PLD_PHASE_MARKING) {
+                cr_assert_eq(polder_thread_.shading, PLD_SHADE_OLD);
+                cr_assert(pld_thread_self()->black);
+                pld_add_relaxed(&nlooked, 1);
+        }
+        polder_leave_();
+        return NULL;
+}
+
+/* Y1 */
+Test(cycle, a_thread_that_attaches_while_a_cycle_marks_is_as_all_the_others, .timeout = 120)
+{
+        collected_start();
+        on_a_thread(make_long_list, NULL);
+        for (unsigned i = 0; i < 12; i++) {
+                uint64_t cycles = stats_now().cycles;
+                cr_assert_eq(polder_collect_start(), 0);
+                while (stats_now().cycles == cycles) {
+                        polder_safepoint();
+                        if (pld_load_acquire(&pld_phase) == PLD_PHASE_MARKING)
+                                on_a_thread(attach_and_look, NULL);
+                }
+        }
+        cr_expect_gt(nlooked, 0);
+}
+
 Test(cycle, mutators_lose_nothing_when_handshakes_take_long, .timeout = 120)
 {
         struct gang gang;
@@ -336,8 +369,7 @@ Test(cycle, gc_off_makes_no_automatic_cycle_but_collects_when_asked)
         cr_expect_geq(stats_now().swept_bytes, 64 << 20);
 }
 
-/* ---- No threads to be had
- * ------------------------------------------------------------------------ */
+/* ---- No threads to be had -------------------------------------------------------------------- */
 
 static void forbid_threads(void)
 {
@@ -379,8 +411,7 @@ Test(cycle, without_threads_mutators_lose_nothing, .timeout = 120)
         gang_stop(&gang);
 }
 
-/* ---- The pressure callback
- * -------------------------------------------------------------------------- */
+/* ---- The pressure callback ------------------------------------------------------------------- */
 
 static _Atomic unsigned npressure;
 static _Atomic int pressure_collect;
@@ -438,8 +469,7 @@ Test(cycle, without_threads_the_pressure_callback_may_use_the_heap, .timeout = 6
         expect_pressure();
 }
 
-/* ---- fork()
- * --------------------------------------------------------------------------------------------- */
+/* ---- fork() ---------------------------------------------------------------------------------- */
 
 static int fork_and(void (*fn)(void))
 {

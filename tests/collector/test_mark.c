@@ -1,6 +1,7 @@
 #include "tests/collector/collector_test.h"
 
 #include "collector/mark.h"
+#include "collector/roots.h"
 #include "collector/thread.h"
 
 /* ---- Through layouts ---------------------------------------------------------------- */
@@ -240,6 +241,25 @@ Test(mark, a_word_at_an_objects_start_keeps_also_the_object_before)
         cr_expect(pld_marker_is_empty(&marker), "leaves are never queued");
 }
 
+/* It could do little harm, since cells are zero before they can be found (bump.c, B1);
+ * but what is no object is not traced. */
+Test(mark, a_stale_word_to_a_cell_that_is_not_yet_born_marks_nothing)
+{
+        struct pld_marker marker;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        struct node *node = node_new(NULL, 1);
+        uintptr_t unborn = (uintptr_t)node + polder_size_of(node);
+        struct pld_span *span = pld_span_of(unborn);
+        size_t i = pld_span_index(span, unborn);
+        cr_assert(pld_load_relaxed(&span->collected.run_next) == unborn, "of the same run");
+        uintptr_t words[] = { unborn + 8 };
+        pld_shade_stack(&marker, (uintptr_t)words, (uintptr_t)(words + 1));
+        cr_expect_not(pld_span_is_marked(span, i));
+        cr_expect(pld_marker_is_empty(&marker));
+        cr_expect_eq(polder_pin((void *)unborn), -EINVAL);
+}
+
 Test(mark, an_object_with_pointers_is_queued_once)
 {
         struct pld_marker marker;
@@ -283,6 +303,38 @@ Test(mark, what_a_marker_gives_away_another_finds)
         cr_expect_not(pld_mark_some(&two, 1 << 20));
         cr_expect(is_marked(last));
         pld_marker_flush(&two);
+        cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 0);
+}
+
+/* M2 */
+Test(mark, who_merely_looks_for_work_takes_no_credit)
+{
+        struct pld_marker marker;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        cr_expect_not(pld_mark_some(&marker, 1 << 20));
+        cr_expect_not(pld_roots_scan_some(&marker));
+        cr_expect_not(marker.has_credit);
+        cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 0);
+}
+
+/* M2 */
+Test(mark, of_many_chunks_a_marker_keeps_one_credit_until_it_is_flushed)
+{
+        struct pld_marker giver, taker;
+        collected_start();
+        pld_marker_init(&giver, 0, false);
+        pld_marker_init(&taker, 0, false);
+        struct node *node[3];
+        for (unsigned i = 0; i < PLD_COUNT_OF(node); i++) {
+                node[i] = node_new(NULL, i);
+                pld_shade_exact(&giver, (uintptr_t)node[i]);
+                pld_marker_flush(&giver);
+                cr_expect_eq(pld_load_relaxed(&pld_grey_credits), i + 1);
+        }
+        cr_expect_not(pld_mark_some(&taker, 1 << 20));
+        cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 1);
+        cr_expect_not(pld_marker_flush(&taker));
         cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 0);
 }
 

@@ -1,0 +1,341 @@
+/* test_handshake.c: a thread that has done a step meets one that has not.
+ *
+ * A thread inside Polder does no step (thread.c, T2): so a test holds a handshake open
+ * for as long as it likes, and between two of them knows who stands where. */
+#include "tests/collector/test_thread.h"
+
+#include "collector/cycle.h"
+
+/* ---- Tracing waits for the last scan ---------------------------------------------------
+ * Were it not for that: B is scanned, and a stale word on its stack leads to an object
+ * that A, not yet scanned, has just made; it is traced, while empty. A fills it in, with
+ * a plain store as it may (rule 3), and what it stored lets go of. A's own scan finds the
+ * object marked, and what is in it is lost. (Found by the model, tests/model.) */
+
+static struct {
+        _Atomic bool a_is_armed, b_is_scanned, is_over, was_kept;
+        uintptr_t hidden_inner, hidden_outer;
+} meeting;
+
+/* Far down, where no scan of A's comes across what the frames leave behind. Between
+ * the two lies a third: a word at an object's start keeps the one before, too. */
+static PLD_NOINLINE void make_inner(void)
+{
+        char far[64 << 10];
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+        struct node *inner = polder_new(node_layout);
+        inner->value = 42;
+        meeting.hidden_inner = ~(uintptr_t)inner;
+        cr_assert_not_null(polder_new(node_layout));
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+}
+
+static PLD_NOINLINE void fill_outer(void)
+{
+        char far[64 << 10];
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+        struct node *outer = (struct node *)~meeting.hidden_outer;
+        outer->next = (struct node *)~meeting.hidden_inner;
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+}
+
+static void run_a(struct hold *hold)
+{
+        pld_store_release(&hold->ready, true);
+        while (!(polder_thread_.shading & PLD_SHADE_NEW))
+                polder_safepoint();
+        make_inner(); /* B holds the arming open, so nobody asks for a scan yet */
+        struct node *volatile outer = polder_new(node_layout);
+        polder_enter_();
+        meeting.hidden_outer = ~(uintptr_t)outer;
+        pld_store_release(&meeting.a_is_armed, true);
+        while (!pld_load_acquire(&meeting.b_is_scanned))
+                pld_pause();
+        usleep(2000); /* were others at it, they would have the time */
+        fill_outer();
+        polder_leave_(); /* and is scanned */
+        while (!pld_load_acquire(&meeting.is_over))
+                polder_safepoint();
+        struct node *inner = polder_load(&outer->next);
+        struct pld_found found = pld_find_object((uintptr_t)inner);
+        pld_store_release(&meeting.was_kept, found.span && inner->value == 42);
+}
+
+static void run_b(struct hold *hold)
+{
+        polder_enter_();
+        pld_store_release(&hold->ready, true);
+        while (!pld_load_acquire(&meeting.a_is_armed))
+                pld_pause();
+        volatile uintptr_t stale[2] = { 0, ~meeting.hidden_outer + 8 };
+        polder_leave_();
+        while (!pld_thread_self()->black)
+                polder_safepoint();
+        pld_store_release(&meeting.b_is_scanned, true);
+        while (!pld_load_acquire(&meeting.is_over))
+                polder_safepoint();
+        cr_assert_neq(stale[1], 0);
+}
+
+Test(handshake, what_one_scan_found_is_not_traced_before_the_last_one, .timeout = 60)
+{
+        struct hold a = { .how = run_a }, b = { .how = run_b };
+        pthread_t threads[2];
+        collected_start();
+        cr_assert_eq(pthread_create(&threads[0], NULL, holder_thread, &a), 0);
+        cr_assert_eq(pthread_create(&threads[1], NULL, holder_thread, &b), 0);
+        while (!pld_load_acquire(&a.ready) || !pld_load_acquire(&b.ready))
+                sched_yield();
+        cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
+        pld_store_release(&meeting.is_over, true);
+        pthread_join(threads[0], NULL);
+        pthread_join(threads[1], NULL);
+        cr_expect(meeting.was_kept);
+}
+
+/* ---- Steps ------------------------------------------------------------------------------ */
+
+enum { NCOUNTS = 8 };
+static struct {
+        struct pld_thread *_Atomic thread;
+        _Atomic unsigned n;
+} counts[NCOUNTS];
+
+static void count_step(struct pld_thread *thread)
+{
+        for (unsigned i = 0; i < NCOUNTS; i++)
+                if (pld_load_acquire(&counts[i].thread) == thread)
+                        pld_add_release(&counts[i].n, 1);
+}
+
+/* The calling thread's steps are counted there from now on. */
+static void be_counted(unsigned i)
+{
+        cr_assert_eq(polder_thread_attach(), 0);
+        pld_store_release(&counts[i].thread, pld_thread_self());
+}
+
+/* By a thread that is no mutator. */
+static void shake_hands(void)
+{
+        pld_threads_lock();
+        pld_threads_handshake_locked(count_step);
+        pld_threads_unlock();
+}
+
+static void *live_in_some_way(void *arg)
+{
+        struct gang *gang = arg;
+        static _Atomic unsigned n;
+        unsigned way = pld_add_relaxed(&n, 1);
+        be_counted(way);
+        pld_add_release(&gang->nready, 1);
+        switch (way) {
+        case 0:
+                while (!pld_load_acquire(&gang->done))
+                        polder_safepoint();
+                break;
+        case 1:
+                while (!pld_load_acquire(&gang->done))
+                        pld_pause();
+                break;
+        case 2:
+                polder_blocking_begin();
+                while (!pld_load_acquire(&gang->done))
+                        sched_yield();
+                polder_blocking_end();
+                break;
+        default: /* it may serve itself just before it blocks */
+                while (!pld_load_acquire(&gang->done)) {
+                        polder_safepoint();
+                        polder_blocking_begin();
+                        polder_blocking_end();
+                }
+        }
+        return NULL;
+}
+
+/* T1: by itself at a poll or on a signal, or by the asker, but once. */
+Test(handshake, each_thread_does_a_step_once, .timeout = 120)
+{
+        enum { ROUNDS = 600 };
+        struct gang gang;
+        collected_start();
+        polder_thread_detach();
+        gang_start(&gang, 6, live_in_some_way);
+        for (unsigned round = 1; round <= ROUNDS; round++) {
+                shake_hands();
+                for (unsigned i = 0; i < gang.n; i++)
+                        cr_assert_eq(pld_load_acquire(&counts[i].n), round, "thread %u", i);
+        }
+        gang_stop(&gang);
+        for (unsigned i = 0; i < gang.n; i++)
+                cr_expect_eq(counts[i].n, ROUNDS);
+}
+
+static _Atomic unsigned done_too_early;
+
+/* Signals have come by now, but for a step that is done already none are sent. */
+static void await_signals(uint64_t n)
+{
+        uint64_t before = pld_thread_wakeups();
+        while (pld_thread_wakeups() < before + n && !pld_load_acquire(&counts[0].n))
+                pld_pause();
+        pld_store_release(&done_too_early, pld_load_acquire(&counts[0].n));
+}
+
+static void be_inside(struct hold *hold)
+{
+        be_counted(0);
+        polder_enter_();
+        pld_store_release(&hold->ready, true);
+        await_signals(3);
+        polder_leave_();
+}
+
+static void hold_a_lock(struct hold *hold)
+{
+        static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_LEAF);
+        be_counted(0);
+        pld_lock(&lock);
+        pld_store_release(&hold->ready, true);
+        await_signals(3);
+        pld_unlock(&lock);
+        while (!pld_load_acquire(&counts[0].n))
+                polder_safepoint();
+}
+
+/* T2: signals come, and nothing happens until the thread is out. */
+static void expect_waiting(void (*how)(struct hold *hold))
+{
+        struct hold hold = { .how = how };
+        pthread_t thread;
+        collected_start();
+        polder_thread_detach();
+        cr_assert_eq(pthread_create(&thread, NULL, holder_thread, &hold), 0);
+        while (!pld_load_acquire(&hold.ready))
+                sched_yield();
+        shake_hands();
+        cr_expect_eq(counts[0].n, 1);
+        pthread_join(thread, NULL);
+        cr_expect_eq(done_too_early, 0);
+        cr_expect_eq(counts[0].n, 1);
+}
+
+Test(handshake, a_thread_inside_polder_does_no_step, .timeout = 60)
+{
+        expect_waiting(be_inside);
+}
+
+Test(handshake, a_thread_that_holds_a_lock_does_no_step, .timeout = 60)
+{
+        expect_waiting(hold_a_lock);
+}
+
+/* ---- Stops ------------------------------------------------------------------------------ */
+
+static _Atomic bool late_may_leave, late_has_left;
+static _Atomic unsigned ticks;
+
+static void be_late(struct hold *hold)
+{
+        be_counted(0);
+        polder_enter_();
+        pld_store_release(&hold->ready, true);
+        while (!pld_load_acquire(&late_may_leave))
+                pld_pause();
+        polder_leave_();
+        polder_safepoint();
+        pld_store_release(&late_has_left, true);
+        while (!pld_load_acquire(&hold->done))
+                polder_safepoint();
+}
+
+static void tick(struct hold *hold)
+{
+        be_counted(1);
+        pld_store_release(&hold->ready, true);
+        while (!pld_load_acquire(&hold->done)) {
+                pld_add_relaxed(&ticks, 1);
+                polder_safepoint();
+        }
+}
+
+static void start_two(struct hold holds[2], pthread_t threads[2])
+{
+        collected_start();
+        polder_thread_detach();
+        for (unsigned i = 0; i < 2; i++)
+                cr_assert_eq(pthread_create(&threads[i], NULL, holder_thread, &holds[i]), 0);
+        while (!pld_load_acquire(&holds[0].ready) || !pld_load_acquire(&holds[1].ready))
+                sched_yield();
+}
+
+static void end_two(struct hold holds[2], pthread_t threads[2])
+{
+        for (unsigned i = 0; i < 2; i++) {
+                pld_store_release(&holds[i].done, 1);
+                pthread_join(threads[i], NULL);
+        }
+}
+
+/* The other was held meanwhile; the late one never does the step that was taken back. */
+Test(handshake, a_stop_that_one_is_late_for_is_given_up, .timeout = 60)
+{
+        struct hold holds[2] = { { .how = be_late }, { .how = tick } };
+        pthread_t threads[2];
+        start_two(holds, threads);
+        pld_threads_lock();
+        while (pld_load_acquire(&counts[1].n) == 0) {
+                cr_expect_not(pld_threads_stop_locked(count_step, 1000000));
+                if (pld_load_acquire(&counts[1].n)) {
+                        unsigned before = pld_load_relaxed(&ticks);
+                        usleep(2000);
+                        cr_expect_eq(pld_load_relaxed(&ticks), before, "held");
+                }
+                pld_threads_resume_locked();
+        }
+        pld_threads_unlock();
+        pld_store_release(&late_may_leave, true);
+        while (!pld_load_acquire(&late_has_left))
+                sched_yield();
+        cr_expect_eq(counts[0].n, 0);
+        unsigned other = pld_load_acquire(&counts[1].n);
+        shake_hands();
+        cr_expect_eq(counts[0].n, 1, "but the next one");
+        cr_expect_eq(counts[1].n, other + 1);
+        end_two(holds, threads);
+}
+
+static _Atomic bool may_end, has_ended;
+
+static void end_a_section(struct hold *hold)
+{
+        be_counted(0);
+        polder_blocking_begin();
+        pld_store_release(&hold->ready, true);
+        while (!pld_load_acquire(&may_end))
+                sched_yield();
+        polder_blocking_end();
+        pld_store_release(&has_ended, true);
+        while (!pld_load_acquire(&hold->done))
+                polder_safepoint();
+}
+
+Test(handshake, a_blocking_section_does_not_end_during_a_stop, .timeout = 60)
+{
+        struct hold holds[2] = { { .how = end_a_section }, { .how = tick } };
+        pthread_t threads[2];
+        start_two(holds, threads);
+        pld_threads_lock();
+        cr_expect(pld_threads_stop_locked(count_step, 0));
+        cr_expect_eq(counts[0].n, 1, "done for it");
+        pld_store_release(&may_end, true);
+        usleep(5000);
+        cr_expect_not(pld_load_acquire(&has_ended));
+        pld_threads_resume_locked();
+        pld_threads_unlock();
+        while (!pld_load_acquire(&has_ended))
+                sched_yield();
+        end_two(holds, threads);
+}

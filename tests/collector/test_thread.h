@@ -1,0 +1,79 @@
+/* test_thread.h: objects that one thread alone holds, in one way or another. */
+#ifndef TESTS_COLLECTOR_TEST_THREAD_H
+#define TESTS_COLLECTOR_TEST_THREAD_H
+
+#include "tests/collector/collector_test.h"
+
+#include "collector/thread.h"
+
+static __attribute__((unused)) PLD_NOINLINE void *make_deeper(unsigned number)
+{
+        struct node *node = node_new(NULL, 1);
+        watch(number, node);
+        return (void *)~(uintptr_t)node;
+}
+
+/* A node that nothing refers to, its address in disguise. It is made far down, since
+ * the next thread gets this one's stack, with what its frames leave behind. */
+static inline void *make_hidden(void *number)
+{
+        char far[64 << 10];
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+        void *hidden = make_deeper((unsigned)(uintptr_t)number);
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+        return hidden;
+}
+
+struct hold {
+        void (*how)(struct hold *hold);
+        _Atomic unsigned char done; /* first byte: looked at by assembler */
+        _Atomic bool ready;
+        uintptr_t hidden;
+};
+
+static inline void *holder_thread(void *arg)
+{
+        struct hold *hold = arg;
+        cr_assert_eq(polder_thread_attach(), 0);
+        hold->how(hold);
+        return NULL;
+}
+
+/* The object lives while the thread holds it in that way, and dies afterwards: so
+ * it was the way that kept it. */
+static inline void expect_kept(void (*how)(struct hold *hold))
+{
+        struct hold hold = { .how = how };
+        pthread_t thread;
+        hold.hidden = (uintptr_t)on_a_thread(make_hidden, (void *)0);
+        cr_assert_eq(pthread_create(&thread, NULL, holder_thread, &hold), 0);
+        while (!pld_load_acquire(&hold.ready))
+                sched_yield();
+        for (int i = 0; i < 3; i++)
+                collect_both_ways();
+        bool kept = is_alive(0);
+        pld_store_release(&hold.done, 1);
+        pthread_join(thread, NULL);
+        cr_expect(kept);
+        collect_both_ways();
+        cr_expect_not(is_alive(0));
+}
+
+static inline void hold_on_stack(struct hold *hold)
+{
+        void *volatile here[4] = { NULL, (void *)~hold->hidden };
+        pld_store_release(&hold->ready, true);
+        while (!pld_load_acquire(&hold->done))
+                polder_safepoint();
+        cr_assert_not_null(here[1]);
+}
+
+/* Never polls. */
+static inline void spin(struct hold *hold)
+{
+        pld_store_release(&hold->ready, true);
+        while (!pld_load_acquire(&hold->done))
+                pld_pause();
+}
+
+#endif
