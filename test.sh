@@ -11,7 +11,11 @@ here=$PWD
 
 packages=(build-essential autoconf automake libtool pkgconf libnuma-dev
     libcriterion-dev libuv1-dev libjemalloc-dev liburcu-dev redis-tools
-    qemu-system-x86 busybox-static numactl cpio)
+    qemu-system-x86 busybox-static numactl cpio
+    git perl python3 sqlite3 stress-ng wrk xz-utils)
+# Servers, which Debian starts when they are installed: only where nobody minds. Without
+# them the tests that need them are skipped, and say so.
+[ -n "${CI-}" ] && packages+=(redis-server memcached nginx-light libpython3.11-testsuite)
 
 say() { printf '\n== %s\n' "$*"; }
 

@@ -19,7 +19,7 @@ static bool discreet;     /* const after start */
 static _Atomic bool news;
 static _Atomic uint32_t awake;    /* futex; 1: the thread looks after what is idle */
 static _Atomic bool made;         /* there is a thread */
-static _Atomic bool wanted;       /* a discreet free had work for one */
+static _Atomic bool wanted;       /* a discreet free saw work for one */
 static _Atomic uint64_t retry_ns; /* after a refused one: when to ask again */
 
 static bool pass(void)
@@ -71,37 +71,46 @@ static PLD_NOINLINE void wake_slow(void)
         if (pld_page_heap_spare_bytes() == 0 || pld_locks_held())
                 return;
         uint64_t now = pld_now_ns();
+        bool shy = discreet && !pld_load_relaxed(&made);
+        if (shy)
+                pld_store_relaxed(&wanted, true);
         if (now < pld_load_relaxed(&retry_ns) || !pld_cas_relaxed(&awake, &asleep, 1))
                 return;
-        if (pld_load_relaxed(&made)) {
+        if (pld_load_relaxed(&made))
                 pld_futex_wake(&awake, INT_MAX);
-                return;
-        }
-        if (!discreet) {
+        else if (shy)
+                stand_in(now);
+        else
                 hire(now);
-                return;
-        }
-        stand_in(now);
-        pld_store_relaxed(&wanted, true);
 }
 
-static PLD_NOINLINE void hire_slow(void)
+static PLD_NOINLINE void chance_slow(void)
 {
         uint32_t asleep = 0;
-        if (__libc_single_threaded || pld_locks_held() ||
+        uint64_t now = pld_now_ns();
+        if (pld_page_heap_spare_bytes() == 0) {
+                pld_store_relaxed(&wanted, false);
+                return;
+        }
+        bool alone = __libc_single_threaded;
+        if (pld_locks_held() || (alone && now < pld_load_relaxed(&retry_ns)) ||
             !pld_cas_relaxed(&awake, &asleep, 1))
                 return;
+        if (alone) {
+                stand_in(now);
+                return;
+        }
         pld_store_relaxed(&wanted, false);
         if (pld_load_relaxed(&made))
                 pld_futex_wake(&awake, INT_MAX);
         else
-                hire(pld_now_ns());
+                hire(now);
 }
 
 void pld_decay_chance(void)
 {
         if (pld_unlikely(pld_load_relaxed(&wanted)))
-                hire_slow();
+                chance_slow();
 }
 
 void pld_decay_be_discreet(void)

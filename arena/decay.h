@@ -16,8 +16,8 @@ void pld_decay_chance(void);
  * called with locks of the C library's held that making a thread takes, too
  * (pthread_join() frees what was the thread's under the lock of the stacks), and a
  * program with one thread may count on having one. So a free never makes the
- * thread: it looks after what is idle itself, now and then, and an allocation in a
- * program with threads makes it. */
+ * thread: it looks after what is idle itself, now and then, as does an allocation
+ * while the program has one thread; in one with more, an allocation makes it. */
 void pld_decay_be_discreet(void);
 void pld_decay_fork_child(void);
 

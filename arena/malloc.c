@@ -148,10 +148,11 @@ static struct pld_span *span_of_block(const char *call, const void *p)
         struct pld_span *span = pld_place_span(place);
         if (pld_place_kind(place) != PLD_KIND_MANUAL)
                 die_misused(call, p, place);
-        if (span->class == PLD_CLASS_LARGE
-                    ? span->start != (uintptr_t)p || span->manual.where == PLD_MANUAL_KEPT
-                    : !pld_manual_is_block(span, (uintptr_t)p))
+        if (span->class == PLD_CLASS_LARGE ? span->start != (uintptr_t)p
+                                           : !pld_manual_is_block(span, (uintptr_t)p))
                 die_misused(call, p, place);
+        if (span->class == PLD_CLASS_LARGE && span->manual.where == PLD_MANUAL_KEPT)
+                pld_die("double free of %p", p);
         return span;
 }
 
