@@ -575,3 +575,40 @@ Test(cycle, automatic_cycles_go_on_in_the_child, .timeout = 120)
         gang_stop(&gang);
 }
 #endif
+
+static _Atomic int nfinalized;
+
+static void count_finalized(void *object, void *unused)
+{
+        (void)object;
+        (void)unused;
+        pld_add_relaxed(&nfinalized, 1);
+}
+
+static void *make_inheritable(void *unused)
+{
+        polder_store(&roots[0], node_new(NULL, 1));
+        cr_assert_eq(polder_finalizer_set(roots[0], count_finalized, NULL), 0);
+        return unused;
+}
+
+/* The thread that calls finalizers stayed in the parent. */
+static void drop_and_wait(void)
+{
+        polder_store(&roots[0], NULL);
+        for (int i = 0; i < 20000 && !pld_load_relaxed(&nfinalized); i++) {
+                polder_collect(POLDER_CONCURRENT);
+                usleep(1000);
+        }
+        _exit(pld_load_relaxed(&nfinalized) == 1 ? 0 : 1);
+}
+
+Test(cycle, a_forked_child_calls_the_finalizers_that_it_inherited, .timeout = 60)
+{
+        collected_start();
+        on_a_thread(make_inheritable, NULL);
+        int status = fork_and(drop_and_wait);
+        cr_expect_eq(status, 0, "%x", status);
+        collect_both_ways();
+        cr_expect_eq(pld_load_relaxed(&nfinalized), 0, "here it is still reachable");
+}

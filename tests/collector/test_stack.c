@@ -1,5 +1,12 @@
 #include "tests/collector/test_thread.h"
 
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
 Test(stack, a_stack_keeps_an_object, .timeout = 60)
 {
         collected_start();
@@ -203,4 +210,35 @@ Test(stack, the_stack_of_a_detached_thread_keeps_nothing, .timeout = 60)
         cr_expect_not(is_alive(0));
         pld_store_release(&hold.done, 1);
         pthread_join(thread, NULL);
+}
+
+/* ---- Without /proc, where glibc looks up the main thread's stack ----------------------------- */
+
+static void forbid_opening(void)
+{
+        struct sock_filter filter[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOENT),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog program = { .len = PLD_COUNT_OF(filter), .filter = filter };
+        cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+Test(stack, the_main_threads_stack_is_found_where_nothing_can_be_opened, .timeout = 60)
+{
+        collected_start();
+        collect_both_ways(); /* threads are there */
+        polder_thread_detach();
+        forbid_opening();
+        pthread_attr_t attributes;
+        cr_assert_neq(pthread_getattr_np(pthread_self(), &attributes), 0);
+        cr_assert_eq(polder_thread_attach(), 0);
+        struct node *volatile here = node_new(NULL, 4711);
+        watch(0, here);
+        collect_both_ways();
+        cr_expect(is_alive(0));
+        cr_expect_eq(here->value, 4711);
 }
