@@ -63,7 +63,8 @@ static struct pld_cache *find(void)
         cache = item ? pld_container_of(item, struct pld_cache, link) : pld_meta_alloc(sizeof *cache);
         if (!cache)
                 goto out;
-        pld_manual_init(&cache->manual, true);
+        pld_bins_init(&cache->bins);
+        pld_manual_init(&cache->manual);
         cache->slice = pld_machine_here();
         pld_list_push(&all, &cache->link);
         nlive++;
@@ -109,6 +110,7 @@ void pld_cache_drop(void)
                 return;
         pld_scratch_drop();
         pld_bump_empty(&cache->bump);
+        pld_bins_empty(cache);
         pld_manual_empty(cache);
         pld_cache_mine = &pld_cache_none;
         pld_lock(&lock);

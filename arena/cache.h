@@ -6,12 +6,14 @@
 #ifndef PLD_ARENA_CACHE_H
 #define PLD_ARENA_CACHE_H
 
+#include "arena/bin.h"
 #include "arena/bump.h"
 #include "arena/manual.h"
 #include "arena/region.h"
 
 struct pld_cache {
-        struct pld_manual manual; /* malloc's half (manual.h) */
+        struct pld_bins bins;     /* malloc's, in front of the spans (bin.h) */
+        struct pld_manual manual; /* malloc's spans (manual.h) */
         struct pld_bump bump;     /* the collector's half */
         struct polder_region *scratch; /* the thread's scratch stack */
         unsigned slice;           /* where its memory comes from, refreshed at refills */

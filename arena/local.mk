@@ -1,6 +1,7 @@
 noinst_LTLIBRARIES += libpld_arena.la
 libpld_arena_la_SOURCES = \
 	arena/arena.c arena/arena.h \
+	arena/bin.c arena/bin.h \
 	arena/bump.c arena/bump.h \
 	arena/cache.c arena/cache.h \
 	arena/central.c arena/central.h \

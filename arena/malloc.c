@@ -51,13 +51,13 @@ static void *small_try(unsigned class)
         if (pld_unlikely(!cache))
                 return pld_arena_is_started() ? pld_manual_shared(pld_machine_here(), class, false)
                                               : NULL;
-        struct pld_block *block = pld_bin_pop(&cache->manual.bin[class]);
-        return block ? block : pld_manual_refill(cache, class);
+        struct pld_block *block = pld_bin_pop(&cache->bins.bin[class]);
+        return block ? block : pld_bin_refill(cache, class);
 }
 
 static struct pld_span *large_try(size_t nbytes, size_t align)
 {
-        struct pld_span *kept = align <= PLD_PAGE_BYTES ? pld_manual_reuse_large(nbytes) : NULL;
+        struct pld_span *kept = align <= PLD_PAGE_BYTES ? pld_bins_reuse_large(nbytes) : NULL;
         if (kept)
                 return kept;
         unsigned slice = slice_here();
@@ -188,7 +188,7 @@ static void free_collected(void *p)
 static void free_large(void *p)
 {
         struct pld_span *span = span_of_block("free", p);
-        if (pld_manual_keep_large(span))
+        if (pld_bins_keep_large(span))
                 return;
         pld_large_free(span);
         pld_decay_notice();
@@ -209,7 +209,7 @@ static PLD_NOINLINE void free_slow(void *p)
 static PLD_NOINLINE void free_full(struct pld_span *span, struct pld_block *block)
 {
         int saved = errno;
-        if (pld_manual_free_full(pld_cache_mine, span, block))
+        if (pld_bin_free_full(pld_cache_mine, span->class, block))
                 pld_decay_notice();
         errno = saved;
 }
@@ -218,7 +218,7 @@ static PLD_NOINLINE void free_remote(struct pld_span *span, struct pld_block *bl
 {
         int saved = errno;
         pld_cache_get(); /* a thread that only frees has an outbox, too */
-        if (pld_manual_free_remote(span, block))
+        if (pld_bin_free_remote(span, block))
                 pld_decay_notice();
         errno = saved;
 }
@@ -229,7 +229,7 @@ void *polder_malloc(size_t nbytes)
 {
         if (pld_unlikely(nbytes > PLD_MANUAL_MAX))
                 return large(nbytes);
-        struct pld_block *block = pld_bin_pop(&pld_cache_mine->manual.bin[class_of(nbytes)]);
+        struct pld_block *block = pld_bin_pop(&pld_cache_mine->bins.bin[class_of(nbytes)]);
         return pld_likely(block) ? block : small_slow(nbytes);
 }
 
@@ -246,13 +246,13 @@ void polder_free(void *p)
         struct pld_block *block = p;
         check_not_free(block); /* A3 */
         poison(span, block);
+        block->key = pld_manual_key_of(block);
         if (pld_unlikely(pld_load_relaxed(&span->manual.owner) != cache)) {
                 free_remote(span, block);
                 return;
         }
-        struct pld_bin *bin = &cache->manual.bin[span->class];
+        struct pld_bin *bin = &cache->bins.bin[span->class];
         struct pld_block **top = bin->top;
-        block->key = pld_manual_key_of(block);
         if (pld_unlikely(top == bin->limit)) {
                 free_full(span, block);
                 return;

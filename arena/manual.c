@@ -7,13 +7,7 @@
  * is empty (sharded free lists: Leijen, Zorn and de Moura, "Mimalloc", 2019; the
  * claim of abandoned spans by whoever frees into them is that of its version 3).
  *
- * In front of the spans a cache has a *bin* for each class (the thread caches of
- * tcmalloc and jemalloc; Bonwick's magazines, 2001): malloc and free of the owner's
- * blocks move a pointer up and down in it and touch no span. A bin that runs out takes
- * as many blocks as half of it holds; one that is full first grows, then gives the
- * older half back. Blocks of other owners' spans are gathered, span by span, in an
- * *outbox*, and go home in one compare-and-swap for many (snmalloc: Lietar et al.,
- * ISMM 2019, batches so).
+ * What a thread keeps in front of its spans, so that it seldom comes here, is in bin.c.
  *
  * A thread finds blocks in three places: its current span, its list of spans with free
  * blocks, its list of full ones. So that a full span is not forgotten there, its
@@ -52,15 +46,11 @@
  *     look at the shelves of their own slice: a block freed from abroad is
  *     never handed out as local memory where it is not. A cache whose thread
  *     has moved to another node abandons its spans before it takes new ones.
- * M7  a free block holds its key, in a bin and an outbox too, a block that is out does not (but for a chance
- *     of one in 2^64).
- *
- * M8  a kept large span is in nobody's hands: it is the caches' who keeps it, in the
- *     page map as before, and its `where` says KEPT.
+ * M7  a free block holds its key, in a bin and an outbox too; a block in use does not
+ *     (but for a chance of one in 2^64).
  *
  * Lists are changed between enter() and leave(): a forked child leaves alone
- * what was being changed at that moment; bins and outboxes of threads that are not
- * there it forgets. No lock is held by callers. */
+ * what was being changed at that moment. No lock is held by callers. */
 #include "arena/manual.h"
 
 #include "arena/cache.h"
@@ -73,21 +63,13 @@
 #include <sys/random.h>
 
 enum {
-        CARVE_BYTES = 4096,      /* so many bytes of new blocks are linked at a time */
-        ADOPT_MOST = 4,          /* abandoned spans looked at before a new one is made */
-        BIN_BYTES = 32 << 10,    /* in the blocks of a bin, where that is within */
-        BIN_LEAST = 4, BIN_MOST = 256,
-        BIN_FIRST = 8,           /* blocks: a bin's limit before it has grown */
-        PREFETCH = 4,            /* blocks ahead, when many go back */
-        OUT_MOST = 64,           /* blocks of a span in an outbox, and bytes in them */
-        OUT_BYTES = 64 << 10,
-        KEEP_BYTES = 4 << 20,    /* in large spans that a thread keeps */
-        KEEP_SHARE = 8           /* so large a part of one may be left unused */
+        CARVE_BYTES = 4096, /* so many bytes of new blocks are linked at a time */
+        PREFETCH = 4,       /* blocks ahead, when many are put back */
+        ADOPT_MOST = 4      /* abandoned spans looked at before a new one is made */
 };
 
 struct pld_span pld_span_none = { .class = PLD_CLASS_LARGE };
 uintptr_t pld_manual_key;
-bool pld_manual_has_bins = true;
 bool (*pld_manual_last_resort)(void);
 
 struct shelf { /* abandoned spans of one class (M5) */
@@ -328,17 +310,6 @@ static void drain_revived(struct pld_cache *cache)
         }
 }
 
-/* The thread runs on another node than its memory is from (M6). */
-static void follow_thread(struct pld_cache *cache)
-{
-        unsigned here = pld_machine_here();
-        if (pld_likely(here == cache->slice) || cache != pld_cache_mine)
-                return;
-        pld_manual_empty(cache);
-        enter(cache);
-        cache->slice = here;
-}
-
 static struct pld_span *new_span(struct pld_cache *cache, unsigned class)
 {
         struct pld_span *span = pld_span_new(&(struct pld_span_wish){ .kind = PLD_KIND_MANUAL,
@@ -363,7 +334,6 @@ static struct pld_span *next_span(struct pld_cache *cache, unsigned class, unsig
         span = pop_span(&cache->manual.spans[class]);
         if (span)
                 return span;
-        follow_thread(cache);
         if ((*nadopted)++ < ADOPT_MOST) {
                 span = adopt(cache, class);
                 if (span)
@@ -383,7 +353,6 @@ static unsigned take_free(struct pld_span *span, struct pld_block **to, unsigned
         return n;
 }
 
-/* Up to `most` blocks that hold their keys; only for the first a new span is made. */
 static unsigned take_blocks(struct pld_cache *cache, unsigned class, struct pld_block **to,
                             unsigned most)
 {
@@ -405,21 +374,13 @@ static unsigned take_blocks(struct pld_cache *cache, unsigned class, struct pld_
         }
 }
 
-struct pld_block *pld_manual_refill(struct pld_cache *cache, unsigned class)
+unsigned pld_manual_take(struct pld_cache *cache, unsigned class, struct pld_block **to,
+                         unsigned most)
 {
-        struct pld_bin *bin = &cache->manual.bin[class];
-        struct pld_block *one, **to = bin->limit > bin->floor ? bin->floor : &one;
-        unsigned most = (unsigned)(bin->limit - bin->floor) / 2;
         enter(cache);
-        unsigned n = take_blocks(cache, class, to, most ? most : 1);
+        unsigned n = take_blocks(cache, class, to, most);
         leave(cache);
-        if (n == 0)
-                return NULL;
-        struct pld_block *block = to[n - 1];
-        if (to == bin->floor)
-                bin->top = bin->floor + n - 1;
-        block->key = 0;
-        return block;
+        return n;
 }
 
 /* ---- Frees --------------------------------------------------------------------------- */
@@ -486,8 +447,7 @@ static bool free_claimed(struct pld_span *span, struct pld_block *first, struct 
         return cache == &borrower ? abandon(span) : list_or_release(cache, span);
 }
 
-/* Blocks of one span, the last one's next NULL, whose owner is somebody else or nobody. */
-static bool free_remote(struct pld_span *span, struct pld_block *first, struct pld_block *last)
+bool pld_manual_send_back(struct pld_span *span, struct pld_block *first, struct pld_block *last)
 {
         if (pld_load_relaxed(&span->manual.owner)) {
                 push_remote(span, first, last);
@@ -506,177 +466,19 @@ static bool free_remote(struct pld_span *span, struct pld_block *first, struct p
         return released;
 }
 
-static bool send_out(struct pld_outgoing *out)
+bool pld_manual_put_back(struct pld_cache *cache, struct pld_block *const blocks[], size_t n)
 {
-        struct pld_span *span = out->span;
-        if (!span)
-                return false;
-        out->span = NULL;
-        return free_remote(span, out->first, out->last);
-}
-
-static bool send_all_out(struct pld_manual *manual)
-{
-        bool released = false;
-        for (unsigned i = 0; i < PLD_OUTBOX; i++)
-                released |= send_out(&manual->out[i]);
-        return released;
-}
-
-bool pld_manual_free_remote(struct pld_span *span, struct pld_block *block)
-{
-        struct pld_cache *mine = pld_cache_mine;
-        bool released = false;
-        block->key = pld_manual_key_of(block); /* M7 */
-        block->next = NULL;
-        if (pld_unlikely(!mine->manual.slots))
-                return free_remote(span, block, block);
-        struct pld_outgoing *out = &mine->manual.out[((uintptr_t)span >> 7) % PLD_OUTBOX];
-        if (out->span != span) {
-                released = send_out(out);
-                *out = (struct pld_outgoing){ .span = span, .last = block };
-        } else {
-                block->next = out->first;
-        }
-        out->first = block;
-        if (++out->n >= OUT_MOST || out->n * span->nbytes >= OUT_BYTES)
-                released |= send_out(out);
-        return released;
-}
-
-/* ---- Bins ------------------------------------------------------------------------------ */
-
-static size_t bin_room(unsigned class)
-{
-        size_t n = BIN_BYTES / pld_classes[class].nbytes;
-        return n < BIN_LEAST ? BIN_LEAST : n > BIN_MOST ? BIN_MOST : n;
-}
-
-static bool put_back(struct pld_cache *cache, struct pld_span *span, struct pld_block *block)
-{
-        push_own(span, block);
-        return span->manual.used == 0 && unused(cache, span);
-}
-
-/* The n oldest blocks of the bin go to their spans. */
-static bool put_back_oldest(struct pld_cache *cache, struct pld_bin *bin, size_t n)
-{
-        bool released = false;
-        for (size_t i = 0; i < n; i++) {
-                if (i + PREFETCH < n)
-                        __builtin_prefetch(bin->floor[i + PREFETCH], 1);
-                released |= put_back(cache, pld_span_of((uintptr_t)bin->floor[i]), bin->floor[i]);
-        }
-        size_t left = (size_t)(bin->top - bin->floor) - n;
-        memmove(bin->floor, bin->floor + n, left * sizeof *bin->floor);
-        bin->top = bin->floor + left;
-        return released;
-}
-
-static bool empty_bins(struct pld_cache *cache)
-{
-        bool released = false;
-        for (unsigned i = 0; i < PLD_NCLASSES; i++) {
-                struct pld_bin *bin = &cache->manual.bin[i];
-                released |= put_back_oldest(cache, bin, (size_t)(bin->top - bin->floor));
-        }
-        return released;
-}
-
-bool pld_manual_free_full(struct pld_cache *cache, struct pld_span *span, struct pld_block *block)
-{
-        struct pld_bin *bin = &cache->manual.bin[span->class];
-        size_t size = (size_t)(bin->limit - bin->floor), room = bin_room(span->class);
         bool released = false;
         enter(cache);
-        if (size == 0)
-                released = put_back(cache, span, block);
-        else if (size < room)
-                bin->limit = bin->floor + (2 * size < room ? 2 * size : room);
-        else
-                released = put_back_oldest(cache, bin, size / 2);
+        for (size_t i = 0; i < n; i++) {
+                struct pld_span *span = pld_span_of((uintptr_t)blocks[i]);
+                if (i + PREFETCH < n)
+                        __builtin_prefetch(blocks[i + PREFETCH], 1);
+                push_own(span, blocks[i]);
+                released |= span->manual.used == 0 && unused(cache, span);
+        }
         leave(cache);
-        if (size > 0)
-                *bin->top++ = block;
         return released;
-}
-
-static void lay_out_bins(struct pld_manual *manual)
-{
-        struct pld_block **at = manual->slots;
-        for (unsigned i = 0; i < PLD_NCLASSES; i++) {
-                size_t room = at ? bin_room(i) : 0;
-                manual->bin[i] = (struct pld_bin){ .top = at, .floor = at, .limit = at };
-                if (at)
-                        manual->bin[i].limit += room < BIN_FIRST ? room : BIN_FIRST;
-                at += room;
-        }
-}
-
-static struct pld_block **new_slots(void)
-{
-        size_t n = 0;
-        for (unsigned i = 0; i < PLD_NCLASSES; i++)
-                n += bin_room(i);
-        return pld_meta_alloc(n * sizeof(struct pld_block *));
-}
-
-/* ---- Large spans that are kept (M8) ------------------------------------------------------- */
-
-static size_t span_bytes(const struct pld_span *span)
-{
-        return span->npages << PLD_PAGE_SHIFT;
-}
-
-bool pld_manual_keep_large(struct pld_span *span)
-{
-        struct pld_cache *cache = pld_cache_mine;
-        struct pld_manual *manual = &cache->manual;
-        if (!manual->slots || span->slice != cache->slice ||
-            manual->large_bytes + span_bytes(span) > KEEP_BYTES)
-                return false;
-        for (unsigned i = 0; i < PLD_LARGE_KEPT; i++) {
-                if (manual->large[i])
-                        continue;
-                span->manual.where = PLD_MANUAL_KEPT;
-                span->zeroed = false;
-                manual->large_bytes += span_bytes(span);
-                manual->large[i] = span;
-                return true;
-        }
-        return false;
-}
-
-struct pld_span *pld_manual_reuse_large(size_t nbytes)
-{
-        struct pld_manual *manual = &pld_cache_mine->manual;
-        for (unsigned i = 0; manual->large_bytes && i < PLD_LARGE_KEPT; i++) {
-                struct pld_span *span = manual->large[i];
-                if (!span || span_bytes(span) < nbytes ||
-                    span_bytes(span) - nbytes > span_bytes(span) / KEEP_SHARE)
-                        continue;
-                manual->large[i] = NULL;
-                manual->large_bytes -= span_bytes(span);
-                span->manual.where = PLD_MANUAL_NOWHERE;
-                span->nbytes = pld_round_up(nbytes, 16);
-                return span;
-        }
-        return NULL;
-}
-
-static bool drop_large(struct pld_manual *manual)
-{
-        bool any = false;
-        for (unsigned i = 0; i < PLD_LARGE_KEPT; i++) {
-                struct pld_span *span = manual->large[i];
-                if (!span)
-                        continue;
-                manual->large[i] = NULL;
-                release(span);
-                any = true;
-        }
-        manual->large_bytes = 0;
-        return any;
 }
 
 /* ---- Giving a cache up ----------------------------------------------------------------- */
@@ -735,10 +537,7 @@ static void empty_lists(struct pld_cache *cache, bool alone)
 
 void pld_manual_empty(struct pld_cache *cache)
 {
-        send_all_out(&cache->manual);
         enter(cache);
-        empty_bins(cache);
-        drop_large(&cache->manual);
         empty_lists(cache, false);
         leave(cache);
 }
@@ -747,10 +546,6 @@ bool pld_manual_empty_orphan(struct pld_cache *cache)
 {
         if (pld_load_relaxed(&cache->manual.inside))
                 return false;
-        lay_out_bins(&cache->manual);
-        memset(cache->manual.out, 0, sizeof cache->manual.out);
-        memset(cache->manual.large, 0, sizeof cache->manual.large);
-        cache->manual.large_bytes = 0;
         empty_lists(cache, true);
         return true;
 }
@@ -763,7 +558,7 @@ struct pld_block *pld_manual_shared(unsigned slice, unsigned class, bool strict)
         struct pld_cache *cache = &shared->cache;
         pld_lock(&shared->lock);
         if (!shared->ready) {
-                pld_manual_init(&cache->manual, false);
+                pld_manual_init(&cache->manual);
                 cache->manual.strict = strict;
                 cache->slice = slice;
                 shared->ready = true;
@@ -837,10 +632,8 @@ size_t pld_manual_reclaim(void)
         }
         struct pld_cache *mine = pld_cache_mine;
         if (mine != &pld_cache_none) {
-                send_all_out(&mine->manual);
+                pld_bins_empty(mine);
                 enter(mine);
-                empty_bins(mine);
-                drop_large(&mine->manual);
                 tidy(mine);
                 leave(mine);
         }
@@ -900,14 +693,8 @@ void pld_manual_verify(struct pld_cache *cache)
 
 /* ---- Start and fork ---------------------------------------------------------------------------- */
 
-void pld_manual_init(struct pld_manual *manual, bool with_bins)
+void pld_manual_init(struct pld_manual *manual)
 {
-        if (with_bins && pld_manual_has_bins && !manual->slots)
-                manual->slots = new_slots(); /* NULL: slower, not wrong */
-        lay_out_bins(manual);
-        memset(manual->out, 0, sizeof manual->out);
-        memset(manual->large, 0, sizeof manual->large);
-        manual->large_bytes = 0;
         for (unsigned i = 0; i < PLD_NCLASSES; i++) {
                 manual->current[i] = &pld_span_none;
                 pld_list_init(&manual->spans[i]);

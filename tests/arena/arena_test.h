@@ -41,7 +41,7 @@ static inline void arena_test_start(unsigned nnodes)
 /* For what bins, outboxes and kept spans would hide. */
 static inline void arena_test_start_bare(unsigned nnodes)
 {
-        pld_manual_has_bins = false;
+        pld_bins_are_used = false;
         arena_test_start(nnodes);
 }
 

@@ -1,6 +1,7 @@
 tests_arena_unit_SOURCES = \
 	tests/arena/arena_test.h \
 	tests/arena/test_arena.c \
+	tests/arena/test_bin.c \
 	tests/arena/test_bump.c \
 	tests/arena/test_cache.c \
 	tests/arena/test_central.c \

@@ -1,0 +1,214 @@
+/* bin.c: what a thread keeps in front of malloc's spans.
+ *
+ * A cache has a *bin* for each class (the thread caches of tcmalloc and jemalloc; Bonwick
+ * and Adams's magazines, USENIX 2001): malloc and free of the owner's blocks move a
+ * pointer up and down in it and touch no span. A bin that runs out takes as many blocks
+ * as half of it holds; one that is full first grows, then gives the older half back.
+ * Blocks of other owners' spans are gathered, span by span, in an *outbox*, and go home
+ * in one compare-and-swap for many (snmalloc: Lietar et al., ISMM 2019, batches so).
+ *
+ * N1  to their spans the blocks kept here are out (manual.c, M2), so none of those spans
+ *     can go away; they hold their keys (M7).
+ * N2  blocks in bins are of spans that the cache owns: it empties its bins before it
+ *     abandons a span.
+ * N3  a kept large span is in nobody's hands: it is in the page map as before, and its
+ *     `where` says KEPT.
+ * N4  a cache keeps memory of its slice only: one whose thread has moved to another node
+ *     gives everything back at the next refill. */
+#include "arena/bin.h"
+
+#include "arena/cache.h"
+#include "arena/large.h"
+#include "arena/meta.h"
+
+#include <string.h>
+
+enum {
+        BIN_BYTES = 32 << 10, /* in the blocks of a bin, where that is within */
+        BIN_LEAST = 4, BIN_MOST = 256,
+        BIN_FIRST = 8,        /* blocks: a bin's limit before it has grown */
+        OUT_MOST = 64,        /* blocks of a span in an outbox, and bytes in them */
+        OUT_BYTES = 64 << 10,
+        KEEP_BYTES = 4 << 20, /* in large spans that a thread keeps */
+        KEEP_SHARE = 8        /* so large a part of one may be left unused */
+};
+
+bool pld_bins_are_used = true;
+
+/* ---- Bins ---------------------------------------------------------------------------- */
+
+static size_t room_of(unsigned class)
+{
+        size_t n = BIN_BYTES / pld_classes[class].nbytes;
+        return n < BIN_LEAST ? BIN_LEAST : n > BIN_MOST ? BIN_MOST : n;
+}
+
+static size_t size_of(const struct pld_bin *bin)
+{
+        return (size_t)(bin->limit - bin->floor);
+}
+
+static bool put_back_oldest(struct pld_cache *cache, struct pld_bin *bin, size_t n)
+{
+        if (n == 0)
+                return false;
+        bool released = pld_manual_put_back(cache, bin->floor, n);
+        size_t left = (size_t)(bin->top - bin->floor) - n;
+        memmove(bin->floor, bin->floor + n, left * sizeof *bin->floor);
+        bin->top = bin->floor + left;
+        return released;
+}
+
+static void follow_thread(struct pld_cache *cache) /* N4 */
+{
+        unsigned here = pld_machine_here();
+        if (pld_likely(here == cache->slice))
+                return;
+        pld_bins_empty(cache);
+        pld_manual_empty(cache);
+        cache->slice = here;
+}
+
+struct pld_block *pld_bin_refill(struct pld_cache *cache, unsigned class)
+{
+        struct pld_bin *bin = &cache->bins.bin[class];
+        struct pld_block *one, **to = size_of(bin) ? bin->floor : &one;
+        follow_thread(cache);
+        unsigned n = pld_manual_take(cache, class, to, size_of(bin) ? (unsigned)size_of(bin) / 2 : 1);
+        if (n == 0)
+                return NULL;
+        if (to == bin->floor)
+                bin->top = bin->floor + n - 1;
+        to[n - 1]->key = 0;
+        return to[n - 1];
+}
+
+bool pld_bin_free_full(struct pld_cache *cache, unsigned class, struct pld_block *block)
+{
+        struct pld_bin *bin = &cache->bins.bin[class];
+        size_t size = size_of(bin), room = room_of(class);
+        bool released = false;
+        if (size == 0)
+                return pld_manual_put_back(cache, &block, 1);
+        if (size < room)
+                bin->limit = bin->floor + (2 * size < room ? 2 * size : room);
+        else
+                released = put_back_oldest(cache, bin, size / 2);
+        *bin->top++ = block;
+        return released;
+}
+
+/* ---- The outbox ------------------------------------------------------------------------ */
+
+static bool send_out(struct pld_outgoing *out)
+{
+        struct pld_span *span = out->span;
+        if (!span)
+                return false;
+        out->span = NULL;
+        return pld_manual_send_back(span, out->first, out->last);
+}
+
+bool pld_bin_free_remote(struct pld_span *span, struct pld_block *block)
+{
+        struct pld_bins *bins = &pld_cache_mine->bins;
+        bool released = false;
+        block->next = NULL;
+        if (pld_unlikely(!bins->slots))
+                return pld_manual_send_back(span, block, block);
+        struct pld_outgoing *out = &bins->out[(uintptr_t)span / sizeof *span % PLD_OUTBOX];
+        if (out->span != span) {
+                released = send_out(out);
+                *out = (struct pld_outgoing){ .span = span, .last = block };
+        } else {
+                block->next = out->first;
+        }
+        out->first = block;
+        if (++out->n >= OUT_MOST || out->n * span->nbytes >= OUT_BYTES)
+                released |= send_out(out);
+        return released;
+}
+
+/* ---- Large spans (N3) -------------------------------------------------------------------- */
+
+bool pld_bins_keep_large(struct pld_span *span)
+{
+        struct pld_cache *cache = pld_cache_mine;
+        struct pld_bins *bins = &cache->bins;
+        if (!bins->slots || span->slice != cache->slice ||
+            bins->large_bytes + pld_large_room(span) > KEEP_BYTES)
+                return false;
+        for (unsigned i = 0; i < PLD_LARGE_KEPT; i++) {
+                if (bins->large[i])
+                        continue;
+                span->manual.where = PLD_MANUAL_KEPT;
+                span->zeroed = false;
+                bins->large_bytes += pld_large_room(span);
+                bins->large[i] = span;
+                return true;
+        }
+        return false;
+}
+
+static struct pld_span *take_large(struct pld_bins *bins, unsigned i)
+{
+        struct pld_span *span = bins->large[i];
+        bins->large[i] = NULL;
+        bins->large_bytes -= pld_large_room(span);
+        span->manual.where = PLD_MANUAL_NOWHERE;
+        return span;
+}
+
+struct pld_span *pld_bins_reuse_large(size_t nbytes)
+{
+        struct pld_bins *bins = &pld_cache_mine->bins;
+        for (unsigned i = 0; bins->large_bytes && i < PLD_LARGE_KEPT; i++) {
+                if (!bins->large[i])
+                        continue;
+                size_t room = pld_large_room(bins->large[i]);
+                if (room < nbytes || room - nbytes > room / KEEP_SHARE)
+                        continue;
+                struct pld_span *span = take_large(bins, i);
+                span->nbytes = pld_round_up(nbytes, 16);
+                return span;
+        }
+        return NULL;
+}
+
+/* ---- All of it ----------------------------------------------------------------------------- */
+
+void pld_bins_empty(struct pld_cache *cache)
+{
+        struct pld_bins *bins = &cache->bins;
+        for (unsigned i = 0; i < PLD_OUTBOX; i++)
+                send_out(&bins->out[i]);
+        for (unsigned i = 0; i < PLD_NCLASSES; i++)
+                put_back_oldest(cache, &bins->bin[i], (size_t)(bins->bin[i].top - bins->bin[i].floor));
+        for (unsigned i = 0; i < PLD_LARGE_KEPT; i++)
+                if (bins->large[i])
+                        pld_large_free(take_large(bins, i));
+}
+
+static struct pld_block **new_slots(void)
+{
+        size_t n = 0;
+        for (unsigned i = 0; i < PLD_NCLASSES; i++)
+                n += room_of(i);
+        return pld_meta_alloc(n * sizeof(struct pld_block *));
+}
+
+void pld_bins_init(struct pld_bins *bins)
+{
+        if (pld_bins_are_used && !bins->slots)
+                bins->slots = new_slots(); /* NULL: slower, not wrong */
+        struct pld_block **at = bins->slots;
+        for (unsigned i = 0; i < PLD_NCLASSES; i++) {
+                size_t room = at ? room_of(i) : 0;
+                size_t first = room < BIN_FIRST ? room : BIN_FIRST;
+                bins->bin[i] = (struct pld_bin){ .top = at, .floor = at, .limit = at + first };
+                at += room;
+        }
+        memset(bins->out, 0, sizeof bins->out);
+        memset(bins->large, 0, sizeof bins->large);
+        bins->large_bytes = 0;
+}

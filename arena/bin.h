@@ -1,0 +1,70 @@
+/* bin.h: what a thread keeps in front of malloc's spans: free blocks, blocks of others
+ * on their way home, and a few large spans.
+ *
+ * All of it belongs to the cache's thread. */
+#ifndef PLD_ARENA_BIN_H
+#define PLD_ARENA_BIN_H
+
+#include "arena/manual.h"
+
+enum { PLD_OUTBOX = 16, PLD_LARGE_KEPT = 4 };
+
+/* Free blocks of one class, in the order in which they were freed: the last one is
+ * handed out first. */
+struct pld_bin {
+        struct pld_block **top;   /* behind the last one; == floor: none */
+        struct pld_block **limit; /* the most that top may be; grows with use */
+        struct pld_block **floor; /* const while the cache is in use */
+};
+
+/* Blocks of one span of another thread's. */
+struct pld_outgoing {
+        struct pld_span *span; /* NULL: none */
+        struct pld_block *first, *last;
+        uint32_t n;
+};
+
+struct pld_bins {
+        struct pld_bin bin[PLD_NCLASSES];
+        struct pld_outgoing out[PLD_OUTBOX];    /* by a span's address */
+        struct pld_span *large[PLD_LARGE_KEPT]; /* freed ones, to be used again; or NULL */
+        size_t large_bytes;                     /* of these */
+        struct pld_block **slots; /* const: what the bins lie in; NULL: nothing is kept here */
+};
+
+extern bool pld_bins_are_used; /* const after start; false: tests of what lies beneath */
+
+/* Nothing is kept; what was is forgotten, as in a forked child what a thread kept that is
+ * not there: it may have been changing it. */
+void pld_bins_init(struct pld_bins *bins);
+/* All of it goes back where it is from. */
+void pld_bins_empty(struct pld_cache *cache);
+
+/* A block of the class after its bin ran out, ready for use; NULL: no memory. */
+struct pld_block *pld_bin_refill(struct pld_cache *cache, unsigned class);
+/* A free, with its key, by the owner, whose bin is at its limit. True: a span was
+ * released. */
+bool pld_bin_free_full(struct pld_cache *cache, unsigned class, struct pld_block *block);
+/* The same by someone who is not the owner. */
+bool pld_bin_free_remote(struct pld_span *span, struct pld_block *block);
+
+/* A freed large span is kept for the calling thread's next allocation; false: it is
+ * too large, or of another node. */
+bool pld_bins_keep_large(struct pld_span *span);
+/* One that was kept, with room for nbytes and not much more; NULL. */
+struct pld_span *pld_bins_reuse_large(size_t nbytes);
+
+/* The bin's last block; NULL: a refill is due. */
+static inline struct pld_block *pld_bin_pop(struct pld_bin *bin)
+{
+        struct pld_block **top = bin->top;
+        if (pld_unlikely(top == bin->floor))
+                return NULL;
+        struct pld_block *block = top[-1];
+        PLD_ASSERT(block->key == pld_manual_key_of(block));
+        bin->top = top - 1;
+        block->key = 0;
+        return block;
+}
+
+#endif

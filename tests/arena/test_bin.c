@@ -1,0 +1,189 @@
+#include "tests/arena/arena_test.h"
+
+#include <polder/arena.h>
+
+#include <string.h>
+
+enum { N64 = 1024 /* at least a span's worth */ };
+
+static unsigned span_count(void)
+{
+        return pld_classes[pld_class_of(64)].count;
+}
+
+static struct pld_span *span_of(const void *p)
+{
+        return pld_span_of((uintptr_t)p);
+}
+
+static void *allocate_a_span(void *arg)
+{
+        void **blocks = arg;
+        for (unsigned i = 0; i < span_count(); i++)
+                blocks[i] = polder_malloc(64);
+        return NULL;
+}
+
+static void free_a_span(void **blocks)
+{
+        for (unsigned i = 0; i < span_count(); i++)
+                polder_free(blocks[i]);
+}
+
+static struct pld_bin *bin_of(size_t nbytes)
+{
+        return &pld_cache_mine->bins.bin[pld_class_of(nbytes)];
+}
+
+static size_t nbinned(size_t nbytes)
+{
+        return (size_t)(bin_of(nbytes)->top - bin_of(nbytes)->floor);
+}
+
+Test(bin, a_bin_grows_with_use_and_then_gives_its_older_half_back)
+{
+        void *blocks[N64];
+        arena_test_start(1);
+        allocate_a_span(blocks);
+        size_t first = (size_t)(bin_of(64)->limit - bin_of(64)->floor);
+        for (unsigned i = 0; i < span_count(); i++)
+                polder_free(blocks[i]);
+        size_t last = (size_t)(bin_of(64)->limit - bin_of(64)->floor);
+        cr_expect_gt(last, first);
+        cr_expect_leq(nbinned(64), last);
+        cr_expect_gt(nbinned(64), 0);
+        pld_manual_verify(pld_cache_mine);
+        cr_expect_eq(polder_malloc(64), blocks[span_count() - 1], "the last one freed");
+        polder_free(blocks[span_count() - 1]);
+        arena_test_nothing_left();
+}
+
+Test(bin, steady_use_of_a_bin_touches_no_span)
+{
+        void *blocks[4];
+        arena_test_start(1);
+        for (unsigned i = 0; i < 4; i++)
+                blocks[i] = polder_malloc(64);
+        struct pld_span *span = span_of(blocks[0]);
+        uint32_t used = span->manual.used;
+        for (unsigned i = 0; i < 4; i++)
+                polder_free(blocks[i]);
+        cr_expect_eq(span->manual.used, used, "to the span they are out");
+        for (unsigned i = 0; i < 4; i++)
+                blocks[i] = polder_malloc(64);
+        cr_expect_eq(span->manual.used, used);
+        for (unsigned i = 0; i < 4; i++)
+                polder_free(blocks[i]);
+        arena_test_nothing_left();
+}
+
+static unsigned nremote(const struct pld_span *span)
+{
+        uintptr_t at = pld_load_relaxed(&span->manual.remote) & ~(uintptr_t)PLD_MANUAL_FULL;
+        unsigned n = 0;
+        for (; at; at = (uintptr_t)((struct pld_block *)at)->next)
+                n++;
+        return n;
+}
+
+static void *free_some(void *arg)
+{
+        void **blocks = arg;
+        struct pld_span *span = span_of(blocks[0]);
+        for (unsigned i = 0; i < 10; i++)
+                polder_free(blocks[i]);
+        cr_expect_eq(nremote(span), 0, "they wait in the outbox");
+        for (unsigned i = 10; i < 70; i++)
+                polder_free(blocks[i]);
+        cr_expect_eq(nremote(span), 64, "and go home together");
+        return NULL;
+}
+
+Test(bin, blocks_of_others_go_home_in_batches_and_all_when_the_thread_ends)
+{
+        void *blocks[N64];
+        arena_test_start(1);
+        allocate_a_span(blocks);
+        arena_test_thread(free_some, blocks);
+        struct pld_span *span = span_of(blocks[0]);
+        cr_expect_eq(nremote(span), 70);
+        for (unsigned i = 70; i < span_count(); i++)
+                polder_free(blocks[i]);
+        arena_test_nothing_left();
+}
+
+static void *free_first_and_stay(void *arg)
+{
+        polder_free(*(void **)arg); /* it waits in the outbox, the owner is gone by then */
+        return NULL;
+}
+
+Test(bin, a_block_in_an_outbox_survives_the_end_of_its_owner)
+{
+        void *blocks[N64];
+        arena_test_start(1);
+        arena_test_thread(allocate_a_span, blocks);
+        struct pld_span *span = span_of(blocks[0]);
+        pld_store_relaxed(&span->manual.owner, &pld_cache_none); /* as it was when we looked */
+        free_first_and_stay(&blocks[0]);
+        pld_store_relaxed(&span->manual.owner, NULL);
+        for (unsigned i = 1; i < span_count(); i++)
+                polder_free(blocks[i]);
+        arena_test_nothing_left();
+}
+
+Test(bin, a_large_span_is_kept_for_the_next_one_of_its_size)
+{
+        enum { LARGE = 1 << 20 };
+        arena_test_start(1);
+        char *p = polder_malloc(LARGE);
+        polder_free(p);
+        cr_expect_eq(pld_spans_live(), 1);
+        char *q = polder_malloc(LARGE / 2);
+        cr_expect_neq(q, p, "it is not wasted on half of it");
+        cr_expect_eq(polder_malloc(LARGE - 5000), p);
+        cr_expect_geq(polder_malloc_usable_size(p), LARGE - 5000);
+        memset(p, 1, LARGE - 5000);
+        polder_free(p);
+        p = polder_calloc(1, LARGE);
+        for (unsigned i = 0; i < LARGE; i += 512)
+                cr_assert_eq(p[i], 0);
+        polder_free(p);
+        polder_free(q);
+        arena_test_nothing_left();
+}
+
+Test(bin, release_gives_back_what_bins_and_threads_keep)
+{
+        void *blocks[N64];
+        arena_test_start(1);
+        allocate_a_span(blocks);
+        polder_free(polder_malloc(1 << 20));
+        free_a_span(blocks);
+        cr_expect_gt(pld_spans_live(), 0);
+        polder_release();
+        cr_expect_eq(pld_spans_live(), 0);
+        cr_expect_eq(pld_page_heap_used_bytes(), 0);
+        cr_expect_eq(polder_malloc(64) == NULL, 0, "and goes on");
+}
+
+Test(bin, a_large_block_freed_twice_is_found, .signal = SIGABRT)
+{
+        arena_test_start(1);
+        void *p = polder_malloc(1 << 20);
+        polder_free(p);
+        polder_free(p);
+}
+
+static void *free_twice(void *arg)
+{
+        polder_free(arg);
+        polder_free(arg);
+        return NULL;
+}
+
+Test(bin, a_block_freed_twice_by_a_stranger_is_found, .signal = SIGABRT)
+{
+        arena_test_start(1);
+        arena_test_thread(free_twice, polder_malloc(64));
+}
