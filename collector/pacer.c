@@ -11,9 +11,10 @@
  * goal down, until collecting would take half of the processors: then the limit
  * gives way, since a program that only collects is of no use (Go's leaky bucket).
  *
- * What was born while a cycle marked is taken for live without being looked at; the
- * goal grows by a share of the rest only, or a garbage-rich cycle would make the next
- * heap larger and larger.
+ * What was born while a cycle marked is taken for live without being looked at, and
+ * much of it may be dead already. So the goal goes by what was marked alone: at a steady
+ * live heap the process stays at a fixed multiple of it, however long the cycles take.
+ * What was born has to fit in the growth, of which it leaves a half.
  *
  * K1  heap = live at the last flip + allocated since; both only approximate, as
  *     threads tell what they allocated a little late.
@@ -78,9 +79,12 @@ static size_t wanted_goal(size_t base)
         int p = pld_load_relaxed(&percent);
         if (p < 0 || pld_settings.gc == POLDER_GC_OFF)
                 return SIZE_MAX;
-        size_t grow = (size_t)((double)(pld_load_relaxed(&grown_up) + pld_roots_bytes()) * p / 100);
+        size_t certain = pld_load_relaxed(&grown_up);
+        size_t grow = (size_t)((double)(certain + pld_roots_bytes()) * p / 100);
         size_t least = (size_t)((double)MIN_GOAL_BYTES * p / 100);
-        return base + grow > least ? base + grow : least;
+        size_t by_certain = certain + grow, by_all = base + grow / 2;
+        size_t to = by_certain > by_all ? by_certain : by_all;
+        return to > least ? to : least;
 }
 
 /* The highest heap that keeps the process within the limit. */
