@@ -15,7 +15,7 @@ packages=(build-essential autoconf automake libtool pkgconf libnuma-dev
     git perl python3 sqlite3 stress-ng wrk xz-utils)
 # Servers, which Debian starts when they are installed: only where nobody minds. Without
 # them the tests that need them are skipped, and say so.
-[ -n "${CI-}" ] && packages+=(redis-server memcached nginx-light libpython3.11-testsuite)
+[ -n "${CI-}" ] && packages+=(redis-server memcached nginx-light libpython3.11-testsuite liburing-dev)
 
 say() { printf '\n== %s\n' "$*"; }
 

@@ -10,8 +10,13 @@
 
 #include "arena/cache.h"
 #include "arena/decay.h"
+#include "arena/extent.h"
+#include "arena/heap.h"
 #include "arena/meta.h"
+#include "arena/pool.h"
+#include "arena/report.h"
 #include "base/lock.h"
+#include "numa/image.h"
 #include "numa/node_thread.h"
 
 #include <errno.h>
@@ -28,26 +33,63 @@ static struct pld_each prefault;        /* const but for its own fields */
 static bool prefaulting;                /* const after start: there is a job */
 static size_t reserve_share;            /* const after start: bytes a node */
 static _Atomic size_t reserve_missing;  /* bytes that could not be backed */
+static _Atomic unsigned shares_left;    /* nodes whose share is not there yet */
+static bool reporting;                  /* const after start */
 
 /* ---- The reserve --------------------------------------------------------------------- */
 
 /* Interleaved memory comes from the stripe, whoever backs it. */
-static void back_share(unsigned node, void *unused)
+static void back_slice(unsigned node)
 {
-        (void)unused;
         unsigned slice = pld_machine.policy == PLD_POLICY_INTERLEAVE ? pld_machine.nnodes : node;
         size_t got = pld_page_heap_grow(slice, reserve_share, true);
         pld_page_map_touch(pld_range_slice_at(slice), got);
-        if (got < reserve_share)
-                pld_add_relaxed(&reserve_missing, reserve_share - got);
+        if (got >= reserve_share)
+                return;
+        pld_add_relaxed(&reserve_missing, reserve_share - got);
+        pld_report_missing(reserve_share - got);
+}
+
+/* The last one reports; it has seen what the others counted. */
+static void back_share(unsigned node, void *unused)
+{
+        (void)unused;
+        if (!pld_machine.node[node].far)
+                back_slice(node);
+        if (pld_sub_acq_rel(&shares_left, 1) == 1 && reporting)
+                pld_report_say();
+}
+
+/* The slower tier has no part in the reserve. */
+static unsigned count_near(void)
+{
+        unsigned n = 0;
+        for (unsigned node = 0; node < pld_machine.nnodes; node++)
+                n += !pld_machine.node[node].far;
+        return n;
+}
+
+/* For programs that want neither a page fault nor a system call from now on. */
+static void go_silent(void)
+{
+        pld_image_touch();
+        pld_locks_be_patient();
 }
 
 static void start_reserve(const struct pld_arena_settings *settings)
 {
-        if (!settings->reserve)
+        reporting = settings->report;
+        if (!settings->reserve) {
+                if (reporting)
+                        pld_report_say();
                 return;
-        reserve_share = pld_div_up(settings->reserve, pld_machine.nnodes);
+        }
+        if (settings->prefault)
+                go_silent();
+        reserve_share = pld_div_up(settings->reserve, count_near());
         prefaulting = true;
+        pld_report_asked(settings->reserve);
+        pld_store_relaxed(&shares_left, pld_machine.nnodes);
         pld_meta_touch(settings->reserve / META_SHARE);
         pld_each_node(back_share, NULL, &prefault);
 }
@@ -65,9 +107,12 @@ int pld_arena_prefault_wait(void)
 static void fork_prepare(void) /* S3 */
 {
         pld_lock_seize(&lock);
+        pld_heap_fork_prepare();
         pld_cache_fork_prepare();
+        pld_pool_fork_prepare();
         pld_manual_fork_prepare();
         pld_central_fork_prepare();
+        pld_extent_fork_prepare();
         pld_page_heap_fork_prepare();
         pld_meta_fork_prepare();
         pld_span_fork_prepare();
@@ -78,17 +123,23 @@ static void fork_done(void)
         pld_span_fork_done();
         pld_meta_fork_done();
         pld_page_heap_fork_done();
+        pld_extent_fork_done();
         pld_central_fork_done();
         pld_manual_fork_done();
+        pld_pool_fork_done();
         pld_cache_fork_done();
+        pld_heap_fork_done();
         pld_lock_cede(&lock);
 }
 
 static void fork_child(void)
 {
         fork_done();
+        pld_extent_fork_child();
         pld_decay_fork_child();
         pld_cache_fork_child();
+        pld_pool_fork_child();
+        pld_heap_fork_child();
 }
 
 /* ---- Start --------------------------------------------------------------------------------- */
@@ -110,19 +161,24 @@ static int start_machine(const struct pld_arena_settings *settings)
         error = pld_backing_start(settings->pages);
         if (error == -EINVAL && is_from_environment(settings->pages, "POLDER_PAGES"))
                 error = pld_backing_start(NULL);
+        pld_backing_lock(settings->lock);
         return error;
 }
 
 static int start_floor(const struct pld_arena_settings *settings)
 {
         struct pld_page_heap_options options = { .decay_ms = settings->decay_ms,
-                                                 .limit_bytes = settings->limit };
+                                                 .limit_bytes = settings->limit,
+                                                 .populate = settings->prefault ||
+                                                             settings->reserve > 0 };
         int error = start_machine(settings);
         bool striped = pld_machine.policy == PLD_POLICY_INTERLEAVE;
         if (!error)
                 error = pld_range_reserve(pld_machine.nnodes + striped);
         if (!error)
                 error = pld_page_map_start();
+        if (!error)
+                error = pld_extent_start();
         if (error)
                 return error;
         pld_size_class_start();

@@ -14,18 +14,21 @@
  * N3  a kept large span is in nobody's hands: it is in the page map as before, and its
  *     `where` says KEPT.
  * N4  a cache keeps memory of its slice only: one whose thread has moved to another node
- *     gives everything back at the next refill. */
+ *     gives everything back before it hands out the next block (cache.c, K3). */
 #include "arena/bin.h"
 
 #include "arena/cache.h"
+#include "arena/extent.h"
 #include "arena/large.h"
 #include "arena/meta.h"
+#include "arena/node_stats.h"
 
 #include <string.h>
 
 enum {
-        BIN_BYTES = 32 << 10, /* in the blocks of a bin, where that is within */
-        BIN_LEAST = 4, BIN_MOST = 256,
+        BIN_BYTES = 256 << 10, /* in the blocks of a bin, where that is within */
+        BIN_LEAST = 4, BIN_MOST = 1024,
+        GROWN_BYTES = 2 << 20, /* in the blocks that all bins could hold, beyond a bin's first */
         BIN_FIRST = 8,        /* blocks: a bin's limit before it has grown */
         OUT_MOST = 64,        /* blocks of a span in an outbox, and bytes in them */
         OUT_BYTES = 64 << 10,
@@ -59,21 +62,12 @@ static bool put_back_oldest(struct pld_cache *cache, struct pld_bin *bin, size_t
         return released;
 }
 
-static void follow_thread(struct pld_cache *cache) /* N4 */
-{
-        unsigned here = pld_machine_here();
-        if (pld_likely(here == cache->slice))
-                return;
-        pld_bins_empty(cache);
-        pld_manual_empty(cache);
-        cache->slice = here;
-}
-
 struct pld_block *pld_bin_refill(struct pld_cache *cache, unsigned class)
 {
         struct pld_bin *bin = &cache->bins.bin[class];
         struct pld_block *one, **to = size_of(bin) ? bin->floor : &one;
-        follow_thread(cache);
+        pld_extent_check_outside();
+        pld_cache_follow(cache); /* N4: a cpuset may change where nobody moves */
         unsigned n = pld_manual_take(cache, class, to, size_of(bin) ? (unsigned)size_of(bin) / 2 : 1);
         if (n == 0)
                 return NULL;
@@ -83,14 +77,23 @@ struct pld_block *pld_bin_refill(struct pld_cache *cache, unsigned class)
         return to[n - 1];
 }
 
+static bool may_grow(struct pld_bins *bins, size_t nbytes)
+{
+        if (bins->grown_bytes + nbytes > GROWN_BYTES)
+                return false;
+        bins->grown_bytes += nbytes;
+        return true;
+}
+
 bool pld_bin_free_full(struct pld_cache *cache, unsigned class, struct pld_block *block)
 {
         struct pld_bin *bin = &cache->bins.bin[class];
         size_t size = size_of(bin), room = room_of(class);
         bool released = false;
+        pld_extent_check_outside();
         if (size == 0)
                 return pld_manual_put_back(cache, &block, 1);
-        if (size < room)
+        if (size < room && may_grow(&cache->bins, size * pld_classes[class].nbytes))
                 bin->limit = bin->floor + (2 * size < room ? 2 * size : room);
         else
                 released = put_back_oldest(cache, bin, size / 2);
@@ -106,7 +109,8 @@ static bool send_out(struct pld_outgoing *out)
         if (!span)
                 return false;
         out->span = NULL;
-        return pld_manual_send_back(span, out->first, out->last);
+        pld_node_count_freed(span->slice, pld_cache_mine->slice, (size_t)out->n * span->nbytes);
+        return pld_manual_send_back(span, (struct pld_chain){ out->first, out->last, out->n });
 }
 
 bool pld_bin_free_remote(struct pld_span *span, struct pld_block *block)
@@ -115,7 +119,7 @@ bool pld_bin_free_remote(struct pld_span *span, struct pld_block *block)
         bool released = false;
         block->next = NULL;
         if (pld_unlikely(!bins->slots))
-                return pld_manual_send_back(span, block, block);
+                return pld_manual_send_back(span, (struct pld_chain){ block, block, 1 });
         struct pld_outgoing *out = &bins->out[(uintptr_t)span / sizeof *span % PLD_OUTBOX];
         if (out->span != span) {
                 released = send_out(out);
@@ -136,6 +140,7 @@ bool pld_bins_keep_large(struct pld_span *span)
         struct pld_cache *cache = pld_cache_mine;
         struct pld_bins *bins = &cache->bins;
         if (!bins->slots || span->slice != cache->slice ||
+            pld_page_heap_is_abroad(span->start, span->npages) || /* N4 */
             bins->large_bytes + pld_large_room(span) > KEEP_BYTES)
                 return false;
         for (unsigned i = 0; i < PLD_LARGE_KEPT; i++) {
@@ -210,5 +215,5 @@ void pld_bins_init(struct pld_bins *bins)
         }
         memset(bins->out, 0, sizeof bins->out);
         memset(bins->large, 0, sizeof bins->large);
-        bins->large_bytes = 0;
+        bins->large_bytes = bins->grown_bytes = 0;
 }

@@ -29,6 +29,7 @@ struct pld_bins {
         struct pld_outgoing out[PLD_OUTBOX];    /* by a span's address */
         struct pld_span *large[PLD_LARGE_KEPT]; /* freed ones, to be used again; or NULL */
         size_t large_bytes;                     /* of these */
+        size_t grown_bytes;                     /* what bins may hold more than at first */
         struct pld_block **slots; /* const: what the bins lie in; NULL: nothing is kept here */
 };
 
@@ -57,12 +58,10 @@ struct pld_span *pld_bins_reuse_large(size_t nbytes);
 /* The bin's last block; NULL: a refill is due. */
 static inline struct pld_block *pld_bin_pop(struct pld_bin *bin)
 {
-        struct pld_block **top = bin->top;
-        if (pld_unlikely(top == bin->floor))
+        if (pld_unlikely(bin->top == bin->floor))
                 return NULL;
-        struct pld_block *block = top[-1];
+        struct pld_block *block = *--bin->top; /* so put, it takes one instruction less */
         PLD_ASSERT(block->key == pld_manual_key_of(block));
-        bin->top = top - 1;
         block->key = 0;
         return block;
 }

@@ -8,13 +8,22 @@
  * K1  a cache is in `all` while some thread has it, else in `spare`; it is
  *     never unmapped, and has no spans while it is in `spare`.
  * K2  pld_cache_none is never written: whoever may write to pld_cache_mine
- *     compares first. */
+ *     compares first.
+ * K3  a cache's memory is of its slice, and its slice that of the node on which the
+ *     thread was when it was on `cpu`. The kernel writes the thread's CPU where cpu_at
+ *     points before the thread runs on, so a cache with both the same is of the node
+ *     that the thread is on. Where nothing moves they always are; where the CPU can't
+ *     be read they never are, and the kernel is asked for each block. */
 #include "arena/cache.h"
 
 #include "arena/arena.h"
 #include "arena/decay.h"
+#include "arena/heap.h"
 #include "arena/meta.h"
+#include "arena/node_stats.h"
+#include "arena/pool.h"
 #include "base/lock.h"
+#include "numa/os.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -23,7 +32,12 @@
 enum { LAST_ROUND = 3 };
 
 #define FIRST_TO_LAST [0 ... PLD_NCLASSES - 1]
-struct pld_cache pld_cache_none = { .manual.current = { FIRST_TO_LAST = &pld_span_none } };
+static const _Atomic uint32_t nowhere; /* 0 */
+static const _Atomic uint32_t unknown; /* 0; caches say 1 */
+
+size_t pld_cache_rooted_end = PLD_MANUAL_MAX + 1;
+struct pld_cache pld_cache_none = { .cpu_at = &nowhere,
+                                    .manual.current = { FIRST_TO_LAST = &pld_span_none } };
 _Thread_local struct pld_cache *pld_cache_mine = &pld_cache_none;
 
 static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_CACHE);
@@ -43,15 +57,49 @@ static void thread_ends(void *value)
         if (++round_no < LAST_ROUND && !pthread_setspecific(key, value))
                 return;
         pld_scratch_drop();
+        pld_pools_leave();
+        pld_heaps_leave();
         pld_cache_drop();
         pld_decay_notice();
 }
 
-void pld_cache_watch(void)
+bool pld_cache_watch(void)
 {
-        if (!is_past_end())
-                pthread_setspecific(key, &key); /* on failure the cache stays with `all` */
+        /* On failure the cache stays with `all`. */
+        return !is_past_end() && pthread_setspecific(key, &key) == 0;
 }
+
+/* ---- Where the thread is (K3) ----------------------------------------------------------- */
+
+static void find_cpu(struct pld_cache *cache)
+{
+        const _Atomic uint32_t *at = pld_machine.roams ? pld_os->cpu_at() : &nowhere;
+        cache->cpu_at = at ? at : &unknown;
+}
+
+static void find_slice(struct pld_cache *cache)
+{
+        /* First the CPU: a move in between is noticed the next time. */
+        cache->cpu = cache->cpu_at == &unknown ? 1 : pld_load_relaxed(cache->cpu_at);
+        cache->slice = pld_machine_here();
+        cache->rooted_slice = pld_machine.roams ? PLD_MAX_SLICES : cache->slice;
+}
+
+PLD_NOINLINE void pld_cache_follow(struct pld_cache *cache)
+{
+        unsigned old = cache->slice;
+        find_slice(cache);
+        if (pld_likely(cache->slice == old))
+                return;
+        unsigned now = cache->slice;
+        cache->slice = old; /* what it has is of there */
+        pld_bins_empty(cache);
+        pld_manual_empty(cache);
+        cache->slice = now;
+        pld_node_count_arrival(now);
+}
+
+/* ---- Coming and going -------------------------------------------------------------------- */
 
 static struct pld_cache *find(void)
 {
@@ -63,9 +111,12 @@ static struct pld_cache *find(void)
         cache = item ? pld_container_of(item, struct pld_cache, link) : pld_meta_alloc(sizeof *cache);
         if (!cache)
                 goto out;
+        if (!item)
+                pld_page_heap_expect_thread();
         pld_bins_init(&cache->bins);
         pld_manual_init(&cache->manual);
-        cache->slice = pld_machine_here();
+        find_cpu(cache);
+        find_slice(cache);
         pld_list_push(&all, &cache->link);
         nlive++;
 out:
@@ -121,6 +172,7 @@ void pld_cache_drop(void)
 int pld_cache_start(size_t limit)
 {
         max_caches = limit;
+        pld_cache_rooted_end = pld_machine.roams ? 0 : PLD_MANUAL_MAX + 1;
         return -pthread_key_create(&key, thread_ends);
 }
 

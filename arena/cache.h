@@ -16,28 +16,53 @@ struct pld_cache {
         struct pld_manual manual; /* malloc's spans (manual.h) */
         struct pld_bump bump;     /* the collector's half */
         struct polder_region *scratch; /* the thread's scratch stack */
-        unsigned slice;           /* where its memory comes from, refreshed at refills */
+        /* In one line: looked at for each block where threads move between nodes (K3). */
+        _Alignas(32) const _Atomic uint32_t *cpu_at; /* where the thread is: never NULL */
+        uint32_t cpu;             /* where it was when this was found out: */
+        unsigned slice;           /* where its memory comes from */
+        unsigned rooted_slice;    /* the same, or PLD_MAX_SLICES where threads move */
         struct pld_list link;     /* cache lock: of all, or of those to reuse */
 };
 
+/* malloc's blocks below this size need not ask where the thread is: all that are small,
+ * or none where threads move between nodes. Const after start. */
+extern size_t pld_cache_rooted_end PLD_HIDDEN;
+
 /* The calling thread's, or pld_cache_none, which is empty and gives nothing (so
  * that fast paths need no test): then pld_cache_get() is the slow way in. */
-extern _Thread_local struct pld_cache *pld_cache_mine;
-extern struct pld_cache pld_cache_none; /* owns nothing, never written */
+extern _Thread_local struct pld_cache *pld_cache_mine PLD_HIDDEN;
+extern struct pld_cache pld_cache_none PLD_HIDDEN; /* owns nothing, never written */
 
 /* The calling thread's cache, made now if need be; NULL: no memory, the limit
  * on caches is reached, or the thread is past its end. */
 struct pld_cache *pld_cache_get(void);
+/* The calling thread's cache gives up what it has of another node than the thread is on
+ * now. */
+void pld_cache_follow(struct pld_cache *cache);
 /* Gives the calling thread's cache back. */
 void pld_cache_drop(void);
 /* The thread has something of Polder's although it has no cache: what
- * pld_scratch_drop() gives back is given back when it ends. */
-void pld_cache_watch(void);
+ * pld_scratch_drop(), pld_pools_leave() and pld_heaps_leave() give back is given back when
+ * it ends. False: that cannot be promised, or it is past its end. */
+bool pld_cache_watch(void);
 int pld_cache_start(size_t max_caches); /* 0: no limit */
 size_t pld_caches_live(void);
 void pld_cache_fork_prepare(void);
 void pld_cache_fork_done(void);
 /* In the child: the caches of threads that do not exist there are given back. */
 void pld_cache_fork_child(void);
+
+/* Has the thread been on another CPU since? Always where that can't be read. */
+static inline bool pld_cache_may_have_moved(const struct pld_cache *cache)
+{
+        return pld_load_relaxed(cache->cpu_at) != cache->cpu;
+}
+
+/* Before memory of the cache is handed out. */
+static inline void pld_cache_settle(struct pld_cache *cache)
+{
+        if (pld_unlikely(pld_cache_may_have_moved(cache)))
+                pld_cache_follow(cache);
+}
 
 #endif

@@ -26,7 +26,9 @@ static bool pass(void)
 {
         bool fresh = pld_exchange_relaxed(&news, false);
         uint64_t now = pld_now_ns();
-        pld_page_heap_release(now > decay_ns ? now - decay_ns : 0);
+        uint64_t before = now > decay_ns ? now - decay_ns : 0;
+        pld_page_heap_release(before);
+        pld_page_heap_shed(before, false);
         return pld_manual_reclaim() > 0 || fresh;
 }
 

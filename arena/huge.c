@@ -71,3 +71,19 @@ void pld_huge_give(struct pld_huge *huge, size_t page, size_t npages)
         huge->ntaken = (uint16_t)(huge->ntaken - npages);
         huge->longest = (uint16_t)pld_bits_longest_run(huge->taken, PLD_HUGE_PAGES);
 }
+
+bool pld_huge_is_lazy(const struct pld_huge *huge, size_t page, size_t npages)
+{
+        return pld_bits_find(huge->lazy, page, page + npages, true) < page + npages;
+}
+
+size_t pld_huge_loose(const struct pld_huge *huge, uint64_t out[PLD_HUGE_PAGES / 64])
+{
+        size_t n = 0;
+        for (size_t i = 0; i < PLD_HUGE_PAGES / 64; i++) {
+                uint64_t absent = huge->lazy[i] & ~huge->dirty[i]; /* never handed out since */
+                out[i] = ~huge->taken[i] & ~absent;
+                n += pld_popcount(out[i]);
+        }
+        return n;
+}

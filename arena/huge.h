@@ -21,11 +21,15 @@ struct pld_huge {
         struct pld_list link;                  /* idle list or a filler's list */
         uint64_t taken[PLD_HUGE_PAGES / 64];   /* a bit a page */
         uint64_t dirty[PLD_HUGE_PAGES / 64];   /* may hold other bytes than zero */
-        uint64_t idle_since_ns;
+        uint64_t lazy[PLD_HUGE_PAGES / 64];    /* not populated: may fault at the first touch */
+        uint64_t given_ns;                     /* when a page was last given back */
         uint16_t ntaken, longest;              /* pages taken; longest free run */
+        uint16_t nloose;                       /* what the page heap has counted of it */
         uint8_t state;                         /* enum pld_huge_state */
         _Atomic uint8_t backing;               /* enum pld_backing; read without the lock */
-        uint8_t node;                          /* index of the home node */
+        uint8_t node;                          /* index of the node it lies on */
+        bool abroad, moving;                   /* page_heap.c, P7 */
+        bool broken;                           /* was huge, and is base pages since it shed some */
 };
 
 struct pld_filler {
@@ -44,5 +48,9 @@ size_t pld_huge_find(const struct pld_huge *huge, size_t npages, size_t align_pa
 /* Returns whether all of them are zero. */
 bool pld_huge_take(struct pld_huge *huge, size_t page, size_t npages);
 void pld_huge_give(struct pld_huge *huge, size_t page, size_t npages);
+/* Some of the pages have not been populated. */
+bool pld_huge_is_lazy(const struct pld_huge *huge, size_t page, size_t npages);
+/* Pages that are free and yet in memory, as far as is known; how many. */
+size_t pld_huge_loose(const struct pld_huge *huge, uint64_t out[PLD_HUGE_PAGES / 64]);
 
 #endif

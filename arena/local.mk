@@ -6,14 +6,20 @@ libpld_arena_la_SOURCES = \
 	arena/cache.c arena/cache.h \
 	arena/central.c arena/central.h \
 	arena/decay.c arena/decay.h \
+	arena/extent.c arena/extent.h \
+	arena/heap.c arena/heap.h \
 	arena/huge.c arena/huge.h \
 	arena/large.c arena/large.h \
 	arena/malloc.c arena/malloc.h \
 	arena/manual.c arena/manual.h \
 	arena/meta.c arena/meta.h \
+	arena/migrate.c \
+	arena/node_stats.c arena/node_stats.h \
 	arena/page_heap.c arena/page_heap.h \
 	arena/page_map.c arena/page_map.h \
+	arena/pool.c arena/pool.h \
 	arena/region.c arena/region.h \
+	arena/report.c arena/report.h \
 	arena/settings.c arena/settings.h \
 	arena/size_class.c arena/size_class.h \
 	arena/span.c arena/span.h \

@@ -9,12 +9,17 @@
  * A1  no lock is held here, so that limits can be answered by giving back what
  *     is free, and by a last collection.
  * A2  errno changes only where a call fails, and then to what the call promises.
- * A3  what would corrupt memory is found before anything is written. */
+ * A3  what would corrupt memory is found before anything is written.
+ * A4  a block is of the node that the thread is on when it is asked for. Where threads
+ *     can move between nodes, every block takes a second path, some instructions longer,
+ *     that looks at the thread's CPU first (cache.c, K3); so that the shortest path has
+ *     no test for it, that path is for sizes below a limit, and the limit is 0 there. */
 #include "arena/malloc.h"
 
 #include "arena/arena.h"
 #include "arena/cache.h"
 #include "arena/decay.h"
+#include "arena/heap.h"
 #include "arena/large.h"
 #include "base/check.h"
 
@@ -28,22 +33,7 @@ enum { GROW_SHARE = 8, POISON = 0xdf };
 void (*pld_free_collected)(void *object);
 size_t (*pld_stranger_room)(const void *p);
 
-/* nbytes <= PLD_MANUAL_MAX. */
-static inline unsigned class_of(size_t nbytes)
-{
-        if (pld_likely(nbytes <= 1024))
-                return pld_class_manual[(nbytes + 7) / 8];
-        return nbytes <= PLD_SMALL_MAX ? pld_class_of(nbytes) : pld_class_beyond(nbytes);
-}
-
 /* ---- Allocation, slowly ------------------------------------------------------------- */
-
-/* Where to allocate for this thread. */
-static unsigned slice_here(void)
-{
-        struct pld_cache *cache = pld_cache_get();
-        return cache ? cache->slice : pld_machine_here();
-}
 
 static void *small_try(unsigned class)
 {
@@ -51,27 +41,30 @@ static void *small_try(unsigned class)
         if (pld_unlikely(!cache))
                 return pld_arena_is_started() ? pld_manual_shared(pld_machine_here(), class, false)
                                               : NULL;
+        pld_cache_settle(cache); /* A4 */
         struct pld_block *block = pld_bin_pop(&cache->bins.bin[class]);
         return block ? block : pld_bin_refill(cache, class);
 }
 
 static struct pld_span *large_try(size_t nbytes, size_t align)
 {
+        struct pld_cache *cache = pld_cache_get();
+        if (cache)
+                pld_cache_settle(cache); /* A4 */
         struct pld_span *kept = align <= PLD_PAGE_BYTES ? pld_bins_reuse_large(nbytes) : NULL;
         if (kept)
                 return kept;
-        unsigned slice = slice_here();
+        unsigned slice = cache ? cache->slice : pld_machine_here();
         return pld_arena_is_started() ? pld_large_new(nbytes, align, slice, false) : NULL;
 }
 
-/* Memory is out: can trying again help? Each way is tried once (A1). */
-static bool find_memory(unsigned *step)
+bool pld_malloc_find_memory(unsigned *step) /* A1 */
 {
         if (!pld_arena_is_started())
                 return false;
         if (*step == 0) {
                 *step = 1;
-                if (pld_manual_reclaim() > 0)
+                if (pld_manual_reclaim() + pld_heaps_reclaim() > 0)
                         return true;
         }
         if (*step == 1) {
@@ -94,8 +87,8 @@ static PLD_NOINLINE void *small_slow(size_t nbytes)
         void *p;
         pld_cache_get(); /* starts the arena, and so the classes */
         do
-                p = small_try(class_of(nbytes));
-        while (!p && find_memory(&step));
+                p = small_try(pld_class_of_block(nbytes));
+        while (!p && pld_malloc_find_memory(&step));
         if (!p)
                 return refuse(ENOMEM);
         pld_decay_chance();
@@ -110,7 +103,7 @@ static PLD_NOINLINE struct pld_span *large_slow(size_t nbytes, size_t align)
         struct pld_span *span;
         do
                 span = large_try(nbytes, align);
-        while (!span && nbytes <= PTRDIFF_MAX && find_memory(&step));
+        while (!span && nbytes <= PTRDIFF_MAX && pld_malloc_find_memory(&step));
         pld_decay_chance();
         errno = span ? saved : ENOMEM; /* A2 */
         return span;
@@ -136,6 +129,8 @@ static PLD_NOINLINE void die_misused(const char *call, const void *p, struct pld
                 pld_die("%s of collected object %p", call, p);
         case PLD_KIND_REGION:
                 pld_die("%s of %p, which is a region's", call, p);
+        case PLD_KIND_POOL:
+                pld_die("%s of %p, which is a pool's", call, p);
         default:
                 pld_die("%s of %p, which is not from Polder, or was freed", call, p);
         }
@@ -188,9 +183,12 @@ static void free_collected(void *p)
 static void free_large(void *p)
 {
         struct pld_span *span = span_of_block("free", p);
-        if (pld_bins_keep_large(span))
+        if (span->manual.in_heap)
+                pld_heap_free_large(span);
+        else if (pld_bins_keep_large(span))
                 return;
-        pld_large_free(span);
+        else
+                pld_large_free(span);
         pld_decay_notice();
 }
 
@@ -217,19 +215,37 @@ static PLD_NOINLINE void free_full(struct pld_span *span, struct pld_block *bloc
 static PLD_NOINLINE void free_remote(struct pld_span *span, struct pld_block *block)
 {
         int saved = errno;
-        pld_cache_get(); /* a thread that only frees has an outbox, too */
-        if (pld_bin_free_remote(span, block))
+        bool released;
+        if (span->manual.in_heap) {
+                released = pld_heap_free(span, block);
+        } else {
+                pld_cache_get(); /* a thread that only frees has an outbox, too */
+                released = pld_bin_free_remote(span, block);
+        }
+        if (released)
                 pld_decay_notice();
         errno = saved;
 }
 
 /* ---- The calls ------------------------------------------------------------------------------ */
 
+/* A4: on machines where threads move between nodes, and for what is large. */
+static PLD_NOINLINE void *malloc_beyond(size_t nbytes)
+{
+        if (nbytes > PLD_MANUAL_MAX)
+                return large(nbytes);
+        struct pld_cache *cache = pld_cache_mine;
+        if (pld_unlikely(pld_cache_may_have_moved(cache)))
+                return small_slow(nbytes);
+        struct pld_block *block = pld_bin_pop(&cache->bins.bin[pld_class_of_block(nbytes)]);
+        return pld_likely(block) ? block : small_slow(nbytes);
+}
+
 void *polder_malloc(size_t nbytes)
 {
-        if (pld_unlikely(nbytes > PLD_MANUAL_MAX))
-                return large(nbytes);
-        struct pld_block *block = pld_bin_pop(&pld_cache_mine->bins.bin[class_of(nbytes)]);
+        if (pld_unlikely(nbytes >= pld_cache_rooted_end))
+                return malloc_beyond(nbytes);
+        struct pld_block *block = pld_bin_pop(&pld_cache_mine->bins.bin[pld_class_of_block(nbytes)]);
         return pld_likely(block) ? block : small_slow(nbytes);
 }
 
@@ -251,7 +267,7 @@ void polder_free(void *p)
                 free_remote(span, block);
                 return;
         }
-        struct pld_bin *bin = &cache->bins.bin[span->class];
+        struct pld_bin *bin = &cache->bins.bin[pld_place_class(place)];
         struct pld_block **top = bin->top;
         if (pld_unlikely(top == bin->limit)) {
                 free_full(span, block);
@@ -289,18 +305,27 @@ static bool resize_try(struct pld_span *span, size_t nbytes)
 {
         if (span->class != PLD_CLASS_LARGE)
                 return nbytes <= span->nbytes && nbytes >= span->nbytes / 2;
-        return nbytes > PLD_MANUAL_MAX && pld_large_resize_try(span, nbytes);
+        if (nbytes <= PLD_MANUAL_MAX)
+                return false;
+        return span->manual.in_heap ? pld_heap_resize_try(span, nbytes)
+                                    : pld_large_resize_try(span, nbytes);
 }
 
-static void *alloc_to_grow(size_t nbytes, size_t room)
+/* In the heap that the span is of, or in none. */
+static void *alloc_beside(struct pld_span *span, size_t nbytes)
+{
+        return span->manual.in_heap ? pld_heap_alloc_beside(span, nbytes) : polder_malloc(nbytes);
+}
+
+static void *alloc_to_grow(struct pld_span *span, size_t nbytes)
 {
         size_t more = nbytes + nbytes / GROW_SHARE;
-        if (nbytes > PLD_SMALL_MAX && nbytes > room && more > nbytes) {
-                void *p = polder_malloc(more);
+        if (nbytes > PLD_SMALL_MAX && nbytes > room_of(span) && more > nbytes) {
+                void *p = alloc_beside(span, more);
                 if (p)
                         return p;
         }
-        return polder_malloc(nbytes);
+        return alloc_beside(span, nbytes);
 }
 
 /* A stranger stays where it is: nobody here could free it. */
@@ -327,7 +352,7 @@ void *polder_realloc(void *p, size_t nbytes)
         if (resize_try(span, nbytes))
                 return p;
         size_t room = room_of(span);
-        void *to = alloc_to_grow(nbytes, room);
+        void *to = alloc_to_grow(span, nbytes);
         if (!to)
                 return NULL;
         memcpy(to, p, nbytes < room ? nbytes : room);
@@ -348,15 +373,10 @@ static void *alloc_aligned(size_t align, size_t nbytes)
 {
         if (nbytes > PTRDIFF_MAX || align > PTRDIFF_MAX)
                 return refuse(ENOMEM);
-        size_t rounded = nbytes ? pld_round_up(nbytes, align) : align;
-        if (align <= PLD_PAGE_BYTES && rounded <= PLD_MANUAL_MAX) {
-                pld_cache_get(); /* the classes are there from now on */
-                unsigned class = class_of(rounded);
-                while (class < PLD_NCLASSES && pld_classes[class].nbytes % align != 0)
-                        class++;
-                if (class < PLD_NCLASSES && pld_classes[class].nbytes)
-                        return polder_malloc(pld_classes[class].nbytes);
-        }
+        pld_cache_get(); /* the classes are there from now on */
+        unsigned class = pld_class_of_aligned(align, nbytes);
+        if (class != PLD_CLASS_LARGE && pld_classes[class].nbytes)
+                return polder_malloc(pld_classes[class].nbytes);
         /* Not smaller than the least large one: free() tells by the span's class,
          * but realloc() by the size. */
         struct pld_span *span = large_slow(nbytes > PLD_MANUAL_MAX ? nbytes : PLD_MANUAL_MAX + 1, align);
@@ -398,7 +418,7 @@ static void *onnode_try(size_t nbytes, unsigned slice)
 {
         if (nbytes <= PLD_MANUAL_MAX) {
                 void *p = own_on_slice(nbytes, slice);
-                return p ? p : pld_manual_shared(slice, class_of(nbytes), true);
+                return p ? p : pld_manual_shared(slice, pld_class_of_block(nbytes), true);
         }
         struct pld_span *span = pld_large_new(nbytes, 0, slice, true);
         return span ? (void *)span->start : NULL;
@@ -417,7 +437,7 @@ void *polder_malloc_onnode(size_t nbytes, int node)
         void *p;
         do
                 p = onnode_try(nbytes, (unsigned)slice);
-        while (!p && nbytes <= PTRDIFF_MAX && find_memory(&step));
+        while (!p && nbytes <= PTRDIFF_MAX && pld_malloc_find_memory(&step));
         if (!p)
                 return refuse(ENOMEM);
         errno = saved;
@@ -446,7 +466,7 @@ size_t polder_release(void)
                 return 0;
         int saved = errno;
         pld_manual_reclaim();
-        size_t nbytes = pld_page_heap_release(UINT64_MAX);
+        size_t nbytes = pld_page_heap_release(UINT64_MAX) + pld_page_heap_shed(UINT64_MAX, true);
         errno = saved;
         return nbytes;
 }

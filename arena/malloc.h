@@ -5,6 +5,12 @@
 
 #include <polder/arena.h>
 
+#include <stdbool.h>
+
+/* Memory is out: can trying again help? Each way is tried once; *step is 0 at first. No
+ * lock is held. */
+bool pld_malloc_find_memory(unsigned *step);
+
 /* Set before the collector starts, which knows which collected objects may be
  * freed; NULL: none may. */
 extern void (*pld_free_collected)(void *object);

@@ -45,7 +45,7 @@
  * M6  a shelf is of the slice that its spans' memory is from, and adopting caches
  *     look at the shelves of their own slice: a block freed from abroad is
  *     never handed out as local memory where it is not. A cache whose thread
- *     has moved to another node abandons its spans before it takes new ones.
+ *     has moved to another node abandons its spans before it hands out a block.
  * M7  a free block holds its key, in a bin and an outbox too; a block in use does not
  *     (but for a chance of one in 2^64).
  *
@@ -65,7 +65,9 @@
 enum {
         CARVE_BYTES = 4096, /* so many bytes of new blocks are linked at a time */
         PREFETCH = 4,       /* blocks ahead, when many are put back */
-        ADOPT_MOST = 4      /* abandoned spans looked at before a new one is made */
+        REMOTE_SHIFT = 48,  /* addresses are below, and no span has 2^16 blocks */
+        ADOPT_MOST = 4,     /* abandoned spans looked at before a new one is made */
+        POISON = 0xdf
 };
 
 struct pld_span pld_span_none = { .class = PLD_CLASS_LARGE };
@@ -126,24 +128,32 @@ static void release(struct pld_span *span)
 
 /* ---- Free blocks of a span ----------------------------------------------------- */
 
+/* `remote` is one word: the first block, how many there are, and `full`. So the owner that
+ * has nothing else takes them over without walking through them, which would cost a cache
+ * miss each: they were last in other hands. */
+static struct pld_block *first_of(uintptr_t remote)
+{
+        return (struct pld_block *)(remote & (((uintptr_t)1 << REMOTE_SHIFT) - 1) &
+                                    ~(uintptr_t)PLD_MANUAL_FULL);
+}
+
 /* Takes over what others freed; false: nothing. `full` is clear. */
 static bool collect(struct pld_span *span)
 {
         struct pld_span_manual *manual = &span->manual;
-        if (!(pld_load_relaxed(&manual->remote) & ~(uintptr_t)PLD_MANUAL_FULL))
+        if (!first_of(pld_load_relaxed(&manual->remote)))
                 return false;
         /* Acquire: the freers' writes to their blocks, with push_remote(). */
-        struct pld_block *head = (struct pld_block *)pld_exchange_acquire(&manual->remote, 0);
-        struct pld_block *last = head;
-        uint32_t n = 1;
-        while (last->next) {
-                PLD_ASSERT(pld_manual_is_block(span, (uintptr_t)last));
-                last = last->next;
-                n++;
+        uintptr_t remote = pld_exchange_acquire(&manual->remote, 0);
+        struct pld_block *first = first_of(remote);
+        if (manual->free) {
+                struct pld_block *last = first;
+                while (last->next)
+                        last = last->next;
+                last->next = manual->free;
         }
-        last->next = manual->free;
-        manual->free = head;
-        manual->used -= n;
+        manual->free = first;
+        manual->used -= (uint32_t)(remote >> REMOTE_SHIFT);
         return true;
 }
 
@@ -320,6 +330,7 @@ static struct pld_span *new_span(struct pld_cache *cache, unsigned class)
                 return NULL;
         pld_manual_count((ptrdiff_t)(span->npages << PLD_PAGE_SHIFT));
         pld_store_relaxed(&span->manual.owner, cache);
+        span->manual.in_heap = cache->manual.in_heap;
         pld_span_publish(span);
         return span;
 }
@@ -334,7 +345,7 @@ static struct pld_span *next_span(struct pld_cache *cache, unsigned class, unsig
         span = pop_span(&cache->manual.spans[class]);
         if (span)
                 return span;
-        if ((*nadopted)++ < ADOPT_MOST) {
+        if ((*nadopted)++ < ADOPT_MOST && !cache->manual.in_heap) { /* heap.c, H1 */
                 span = adopt(cache, class);
                 if (span)
                         return span;
@@ -414,12 +425,14 @@ static void revive(struct pld_span *span)
         while (!pld_cas_weak_release(&manual->revived, &head, span));
 }
 
-static void push_remote(struct pld_span *span, struct pld_block *first, struct pld_block *last)
+static void push_remote(struct pld_span *span, struct pld_chain chain)
 {
-        uintptr_t head = pld_load_relaxed(&span->manual.remote);
-        do
-                last->next = (struct pld_block *)(head & ~(uintptr_t)PLD_MANUAL_FULL);
-        while (!pld_cas_acq_rel(&span->manual.remote, &head, (uintptr_t)first));
+        uintptr_t more = (uintptr_t)chain.n << REMOTE_SHIFT;
+        uintptr_t head = pld_load_relaxed(&span->manual.remote), fresh;
+        do {
+                chain.last->next = first_of(head);
+                fresh = (uintptr_t)chain.first | ((head >> REMOTE_SHIFT << REMOTE_SHIFT) + more);
+        } while (!pld_cas_acq_rel(&span->manual.remote, &head, fresh));
         /* Release: the blocks, for collect(). Acquire: owner, with retire(). */
         if (head & PLD_MANUAL_FULL)
                 revive(span);
@@ -447,10 +460,10 @@ static bool free_claimed(struct pld_span *span, struct pld_block *first, struct 
         return cache == &borrower ? abandon(span) : list_or_release(cache, span);
 }
 
-bool pld_manual_send_back(struct pld_span *span, struct pld_block *first, struct pld_block *last)
+bool pld_manual_send_back(struct pld_span *span, struct pld_chain chain)
 {
         if (pld_load_relaxed(&span->manual.owner)) {
-                push_remote(span, first, last);
+                push_remote(span, chain);
                 return false;
         }
         struct pld_cache *mine = pld_cache_mine;
@@ -459,9 +472,9 @@ bool pld_manual_send_back(struct pld_span *span, struct pld_block *first, struct
         bool released = false;
         enter(cache);
         if (claim(span, cache))
-                released = free_claimed(span, first, cache);
+                released = free_claimed(span, chain.first, cache);
         else
-                push_remote(span, first, last);
+                push_remote(span, chain);
         leave(cache);
         return released;
 }
@@ -474,6 +487,7 @@ bool pld_manual_put_back(struct pld_cache *cache, struct pld_block *const blocks
                 struct pld_span *span = pld_span_of((uintptr_t)blocks[i]);
                 if (i + PREFETCH < n)
                         __builtin_prefetch(blocks[i + PREFETCH], 1);
+                PLD_ASSERT(pld_load_relaxed(&span->manual.owner) == cache); /* M1 */
                 push_own(span, blocks[i]);
                 released |= span->manual.used == 0 && unused(cache, span);
         }
@@ -571,7 +585,7 @@ struct pld_block *pld_manual_shared(unsigned slice, unsigned class, bool strict)
 }
 
 /* Everything freed into the cache's spans is seen to; no empty one stays. */
-static void tidy(struct pld_cache *cache)
+void pld_manual_tidy(struct pld_cache *cache)
 {
         struct pld_manual *manual = &cache->manual;
         drain_revived(cache);
@@ -597,7 +611,7 @@ static void tidy_shared(struct shared *shared)
 {
         pld_lock(&shared->lock);
         if (shared->ready)
-                tidy(&shared->cache);
+                pld_manual_tidy(&shared->cache);
         pld_unlock(&shared->lock);
 }
 
@@ -634,7 +648,7 @@ size_t pld_manual_reclaim(void)
         if (mine != &pld_cache_none) {
                 pld_bins_empty(mine);
                 enter(mine);
-                tidy(mine);
+                pld_manual_tidy(mine);
                 leave(mine);
         }
         size_t after = pld_manual_bytes();
@@ -644,6 +658,47 @@ size_t pld_manual_reclaim(void)
 size_t pld_manual_bytes(void)
 {
         return pld_load_relaxed(&nbytes_out);
+}
+
+/* ---- The caches of heaps ---------------------------------------------------------------------- */
+
+static void destroy_span(struct pld_span *span)
+{
+        if (PLD_DEBUG) /* what was never in a block is perhaps not backed */
+                memset((void *)span->start, POISON, span->manual.fresh * span->nbytes);
+        release(span);
+}
+
+void pld_manual_destroy(struct pld_cache *cache)
+{
+        struct pld_manual *manual = &cache->manual;
+        struct pld_span *span;
+        for (unsigned i = 0; i < PLD_NCLASSES; i++) {
+                if ((span = take_current(cache, i)))
+                        destroy_span(span);
+                while ((span = pop_span(&manual->spans[i])))
+                        destroy_span(span);
+                while ((span = pop_span(&manual->full[i]))) /* and those on their way to `revived` */
+                        destroy_span(span);
+        }
+}
+
+static size_t list_bytes(const struct pld_list *list)
+{
+        size_t nbytes = 0;
+        for (const struct pld_list *item = list->next; item != list; item = item->next)
+                nbytes += pld_container_of(item, struct pld_span, link)->npages << PLD_PAGE_SHIFT;
+        return nbytes;
+}
+
+size_t pld_manual_cache_bytes(const struct pld_cache *cache)
+{
+        size_t nbytes = 0;
+        for (unsigned i = 0; i < PLD_NCLASSES; i++) {
+                nbytes += cache->manual.current[i]->npages << PLD_PAGE_SHIFT; /* none: no pages */
+                nbytes += list_bytes(&cache->manual.spans[i]) + list_bytes(&cache->manual.full[i]);
+        }
+        return nbytes;
 }
 
 /* ---- Checks ---------------------------------------------------------------------------------- */
@@ -703,6 +758,7 @@ void pld_manual_init(struct pld_manual *manual)
         pld_store_relaxed(&manual->revived, NULL);
         pld_store_relaxed(&manual->inside, false);
         manual->strict = false;
+        manual->in_heap = false;
 }
 
 static void draw_key(void)

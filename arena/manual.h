@@ -16,6 +16,11 @@ struct pld_block { /* what a free block holds */
         uintptr_t key; /* pld_manual_key ^ its address: how a double free is known */
 };
 
+struct pld_chain { /* blocks of one span, linked; the last one's next is NULL */
+        struct pld_block *first, *last;
+        uint32_t n;
+};
+
 enum pld_manual_where {
         PLD_MANUAL_NOWHERE, /* abandoned, or in one function's hands */
         PLD_MANUAL_CURRENT,
@@ -33,10 +38,11 @@ struct pld_manual {
         _Atomic(struct pld_span *) revived;     /* any thread pushes: spans that lost `full` */
         _Atomic bool inside;                    /* lists are being changed; read by a forked child */
         bool strict;                            /* const: memory of the cache's slice or none */
+        bool in_heap;                           /* const: a heap's (heap.h), behind its lock */
 };
 
 extern struct pld_span pld_span_none; /* has no blocks */
-extern uintptr_t pld_manual_key;      /* const after start */
+extern uintptr_t pld_manual_key PLD_HIDDEN; /* const after start */
 /* Set by the collector before it starts: a last collection, for when memory is
  * out. True: something was freed, trying again is worth it. */
 extern bool (*pld_manual_last_resort)(void);
@@ -56,11 +62,18 @@ unsigned pld_manual_take(struct pld_cache *cache, unsigned class, struct pld_blo
                          unsigned most);
 /* Blocks of the cache's own spans go back to them. True: a span was released. */
 bool pld_manual_put_back(struct pld_cache *cache, struct pld_block *const blocks[], size_t n);
-/* A chain of blocks of one span that is another's or nobody's, with their keys, the last
- * one's next NULL. They are the caller's until then. True: a span was released. */
-bool pld_manual_send_back(struct pld_span *span, struct pld_block *first, struct pld_block *last);
+/* Blocks of a span that is another's or nobody's, with their keys. They are the caller's
+ * until then. True: a span was released. */
+bool pld_manual_send_back(struct pld_span *span, struct pld_chain chain);
 /* One block, ready for use, from the slice's shared cache, under a lock. */
 struct pld_block *pld_manual_shared(unsigned slice, unsigned class, bool strict);
+
+/* For the caches of heaps, under their locks. All spans are released, whatever is out. */
+void pld_manual_destroy(struct pld_cache *cache);
+/* Free spans are released. */
+void pld_manual_tidy(struct pld_cache *cache);
+/* Bytes in the cache's spans. */
+size_t pld_manual_cache_bytes(const struct pld_cache *cache);
 
 /* Gives back the free spans that only wait for someone to look: of dead threads,
  * of the shared caches, and of the calling thread. Bytes given back. */
@@ -72,14 +85,13 @@ void pld_manual_verify(struct pld_cache *cache); /* the caller's */
 void pld_manual_fork_prepare(void);
 void pld_manual_fork_done(void);
 
-/* Is p the first byte of a block of a small span? The low bits of the product
- * are the remainder (Lemire, Kaser and Kurz, "Faster remainder by direct
+/* Is p the first byte of a block of a small span? The lower half of the product
+ * is the remainder (Lemire, Kaser and Kurz, "Faster remainder by direct
  * computation", 2019). Always false for large spans, whose magic is 0. */
 static inline bool pld_manual_is_block(const struct pld_span *span, uintptr_t p)
 {
-        uint64_t product = (p - span->start) * span->magic;
-        return (product & ((UINT64_C(1) << PLD_MAGIC_SHIFT) - 1)) < span->magic &&
-               product >> PLD_MAGIC_SHIFT < span->count;
+        uint64_t offset = p - span->start;
+        return offset * span->magic < span->magic && pld_mul_high(offset, span->magic) < span->count;
 }
 
 static inline uintptr_t pld_manual_key_of(const struct pld_block *block)

@@ -63,6 +63,7 @@ void pld_meta_touch(size_t nbytes)
         if (!fresh)
                 return;
         memset(fresh, 0, nbytes);
+        pld_meta_lock(fresh, nbytes);
         pld_lock(&lock);
         chunk = fresh;
         chunk_left = nbytes;

@@ -1,19 +1,50 @@
 #include "arena/page_map.h"
 
+#include "arena/meta.h"
+#include "arena/span.h"
+#include "base/bits.h"
 #include "numa/backing.h"
 
 #include <errno.h>
 
-enum { BASE_PAGE_BYTES = 4096 };
+enum {
+        BASE_PAGE_BYTES = 4096,
+        OPEN_BYTES = 64 << 10, /* of the array, at a time */
+        OPEN_PAGES = OPEN_BYTES / sizeof(uintptr_t)
+};
 
 _Atomic uintptr_t *pld_page_map;
 _Atomic uintptr_t pld_page_map_end[PLD_MAX_SLICES];
 
+static _Atomic uint64_t *is_open; /* const after start: a bit for OPEN_PAGES entries */
+
 int pld_page_map_start(void)
 {
+        size_t npages = pld_range.nbytes >> PLD_PAGE_SHIFT;
+        if (!is_open)
+                is_open = pld_meta_alloc(pld_words_for(pld_div_up(npages, OPEN_PAGES)) *
+                                         sizeof *is_open);
         if (!pld_page_map)
-                pld_page_map = pld_meta_map((pld_range.nbytes >> PLD_PAGE_SHIFT) * sizeof *pld_page_map);
-        return pld_page_map ? 0 : -ENOMEM;
+                pld_page_map = pld_meta_map_sparse(npages * sizeof *pld_page_map);
+        return pld_page_map && is_open ? 0 : -ENOMEM;
+}
+
+/* Two threads may open the same piece: nothing happens the second time. */
+int pld_page_map_open(uintptr_t at, size_t nbytes)
+{
+        size_t first = (at - pld_range.base) >> PLD_PAGE_SHIFT, n = nbytes >> PLD_PAGE_SHIFT;
+        size_t all = pld_range.nbytes >> PLD_PAGE_SHIFT;
+        for (size_t i = first / OPEN_PAGES; i <= (first + n - 1) / OPEN_PAGES; i++) {
+                uint64_t bit = UINT64_C(1) << (i % 64);
+                if (pld_load_relaxed(&is_open[i / 64]) & bit)
+                        continue;
+                size_t from = i * OPEN_PAGES, left = all - from;
+                if (pld_meta_open((void *)&pld_page_map[from],
+                                  (left < OPEN_PAGES ? left : OPEN_PAGES) * sizeof *pld_page_map))
+                        return -ENOMEM;
+                pld_or_relaxed(&is_open[i / 64], bit);
+        }
+        return 0;
 }
 
 static void raise_end(unsigned slice, uintptr_t to)
@@ -27,6 +58,8 @@ void pld_page_map_touch(uintptr_t at, size_t nbytes)
 {
         size_t first = (at - pld_range.base) >> PLD_PAGE_SHIFT, n = nbytes >> PLD_PAGE_SHIFT;
         size_t step = BASE_PAGE_BYTES / sizeof *pld_page_map;
+        if (n == 0 || pld_page_map_open(at, nbytes) != 0)
+                return;
         for (size_t i = 0; i < n; i += step)
                 pld_or_relaxed(&pld_page_map[first + i], 0);
         raise_end(pld_range_slice_of(at), at + nbytes);
@@ -35,7 +68,8 @@ void pld_page_map_touch(uintptr_t at, size_t nbytes)
 void pld_page_map_set(uintptr_t at, size_t npages, struct pld_span *span, enum pld_kind kind)
 {
         size_t page = (at - pld_range.base) >> PLD_PAGE_SHIFT;
-        uintptr_t bits = span ? (uintptr_t)span | kind : 0;
+        uintptr_t class = span ? (uintptr_t)span->class << PLD_PLACE_CLASS_SHIFT : 0;
+        uintptr_t bits = span ? (uintptr_t)span | kind | class : 0;
         raise_end(pld_range_slice_of(at), at + (npages << PLD_PAGE_SHIFT));
         for (size_t i = 0; i < npages; i++)
                 pld_store_release(&pld_page_map[page + i], bits);

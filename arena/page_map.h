@@ -1,11 +1,15 @@
 /* page_map.h: from any address to the span that holds it, in one load.
  *
  * A flat, lazily touched array with one entry a page of the reserved range. An
- * entry is the span's address with the span's kind in the low bits, so that
- * the kind is known without touching the span. Entries are written under the
+ * entry is the span's address with the span's kind in the low bits and its class in
+ * the high ones (addresses end below), so that these are known without touching the
+ * span: free() goes from entry to bin. Entries are written under the
  * page heap's hand-over (a page has one owner) and read by anyone at any time:
  * span descriptors keep their type for ever (meta.h), so a reader that races
  * with a release reads a stale span, never rubbish.
+ *
+ * Only entries of what is backed are open for writing: so a program's mlockall() does not
+ * bring the whole array into memory.
  *
  * Most entries are never touched. To read one takes a page fault, which a word that
  * only looks like an address must not cost: so the end of those that were ever
@@ -25,19 +29,20 @@ enum pld_kind {
         PLD_KIND_MANUAL,    /* malloc: small and large */
         PLD_KIND_COLLECTED, /* the collector's */
         PLD_KIND_REGION,
+        PLD_KIND_POOL,
         PLD_KINDS
 };
 
-enum { PLD_KIND_MASK = 7 };
+enum { PLD_KIND_MASK = 7, PLD_PLACE_CLASS_SHIFT = 48 };
 
 struct pld_place { /* what an entry says */
         uintptr_t bits;
 };
 
-extern _Atomic uintptr_t *pld_page_map; /* const after start */
+extern _Atomic uintptr_t *pld_page_map PLD_HIDDEN; /* const after start */
 /* By slice, the address up to which entries were written to; only ever rises, and
  * before the entries say anything. */
-extern _Atomic uintptr_t pld_page_map_end[PLD_MAX_SLICES];
+extern _Atomic uintptr_t pld_page_map_end[PLD_MAX_SLICES] PLD_HIDDEN;
 
 int pld_page_map_start(void); /* after the range is reserved */
 
@@ -48,7 +53,13 @@ static inline enum pld_kind pld_place_kind(struct pld_place place)
 
 static inline struct pld_span *pld_place_span(struct pld_place place)
 {
-        return (struct pld_span *)(place.bits & ~(uintptr_t)PLD_KIND_MASK);
+        const uintptr_t mask = ((uintptr_t)1 << PLD_PLACE_CLASS_SHIFT) - 1 - PLD_KIND_MASK;
+        return (struct pld_span *)(place.bits & mask);
+}
+
+static inline unsigned pld_place_class(struct pld_place place)
+{
+        return (unsigned)(place.bits >> PLD_PLACE_CLASS_SHIFT);
 }
 
 /* Of an address that was handed out; of any other word: no entry, but perhaps a page
@@ -72,6 +83,9 @@ static inline struct pld_place pld_place_of_word(uintptr_t word)
         return pld_place_of(word);
 }
 
+/* The entries of [at, at + nbytes) can be written from now on; before, they can be read,
+ * and are 0. -ENOMEM when the kernel refuses. */
+int pld_page_map_open(uintptr_t at, size_t nbytes);
 /* Writes to the entries of [at, at + nbytes), so that no later write faults. */
 void pld_page_map_touch(uintptr_t at, size_t nbytes);
 void pld_page_map_set(uintptr_t at, size_t npages, struct pld_span *span, enum pld_kind kind);

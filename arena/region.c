@@ -54,8 +54,8 @@ static uintptr_t end_of(const struct chunk *chunk)
 
 static struct chunk *chunk_new(size_t nbytes)
 {
-        struct pld_cache *cache = pld_cache_get();
-        unsigned slice = cache ? cache->slice : pld_machine_here();
+        pld_cache_get(); /* starts the arena */
+        unsigned slice = pld_machine_here();
         struct pld_span *span = pld_span_new(&(struct pld_span_wish){ .kind = PLD_KIND_REGION,
                                                                       .class = PLD_CLASS_LARGE,
                                                                       .nbytes = nbytes,

@@ -116,6 +116,22 @@ static void read_count(const char *name, size_t *out)
                 *out = (size_t)n;
 }
 
+/* The list is the collector's, which knows all words and complains; malloc alone has this. */
+static bool has_debug_word(const char *word)
+{
+        size_t length = strlen(word);
+        const char *at = value_of("POLDER_DEBUG");
+        bool on = false;
+        for (; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+                size_t n = strcspn(at, ",");
+                if (n < length || strncmp(at, word, length))
+                        continue;
+                if (n == length || (n == length + 2 && at[length] == '='))
+                        on = n == length || at[length + 1] == '1';
+        }
+        return on;
+}
+
 void pld_arena_settings_init(struct pld_arena_settings *settings)
 {
         *settings = (struct pld_arena_settings){ .decay_ms = DECAY_MS };
@@ -130,6 +146,6 @@ void pld_arena_settings_init(struct pld_arena_settings *settings)
                 *(hard ? &settings->limit : &settings->soft_limit) = limit;
         read_count("POLDER_MAX_SPANS", &settings->max_spans);
         read_count("POLDER_MAX_CACHES", &settings->max_caches);
-        if (value_of("POLDER_LOCK"))
-                pld_say("POLDER_LOCK comes later: memory is not locked");
+        pld_setting_bool("POLDER_LOCK", &settings->lock);
+        settings->report = has_debug_word("report");
 }

@@ -11,6 +11,8 @@ struct pld_arena_settings {
         const char *nodes;   /* POLDER_NODES; NULL: what the process is allowed */
         size_t reserve;      /* POLDER_RESERVE: bytes populated from the start on, over all nodes */
         bool prefault;       /* POLDER_PREFAULT: the start waits until the reserve is populated */
+        bool lock;           /* POLDER_LOCK: what is backed is locked in memory */
+        bool report;         /* POLDER_DEBUG=report: what was obtained, when the reserve is there */
         int64_t decay_ms;    /* POLDER_DECAY_MS */
         size_t limit;        /* POLDER_MEMORY_LIMIT with ",hard"; 0: none */
         size_t soft_limit;   /* the same without: the collector's business */

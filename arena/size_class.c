@@ -47,7 +47,7 @@ static struct pld_class describe(size_t nbytes)
         class.count = (uint32_t)(class.npages * PLD_PAGE_BYTES / nbytes);
         if (class.count > PLD_SPAN_OBJECTS_MAX)
                 class.count = PLD_SPAN_OBJECTS_MAX;
-        class.magic = ((UINT64_C(1) << PLD_MAGIC_SHIFT) + nbytes - 1) / nbytes;
+        class.magic = UINT64_MAX / nbytes + 1;
         return class;
 }
 
@@ -65,4 +65,15 @@ void pld_size_class_start(void)
         pld_class_manual[0] = pld_class_manual[1] = pld_class_small[2];
         PLD_CHECK(pld_classes[PLD_NCLASSES_SMALL - 1].nbytes == PLD_SMALL_MAX);
         PLD_CHECK(pld_classes[PLD_NCLASSES - 1].nbytes == PLD_MANUAL_MAX);
+}
+
+unsigned pld_class_of_aligned(size_t align, size_t nbytes)
+{
+        size_t rounded = nbytes ? pld_round_up(nbytes, align) : align;
+        if (align > PLD_PAGE_BYTES || rounded > PLD_MANUAL_MAX)
+                return PLD_CLASS_LARGE;
+        unsigned class = pld_class_of_block(rounded);
+        while (class < PLD_NCLASSES && pld_classes[class].nbytes % align != 0)
+                class++;
+        return class;
 }

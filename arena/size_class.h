@@ -26,15 +26,14 @@ struct pld_class {
         uint32_t nbytes; /* of an object */
         uint32_t npages; /* of a span */
         uint32_t count;  /* objects in a span */
-        uint64_t magic;  /* offset * magic >> PLD_MAGIC_SHIFT == offset / nbytes */
+        uint64_t magic;  /* pld_mul_high(offset, magic) == offset / nbytes */
 };
 
-#define PLD_MAGIC_SHIFT 40
 
-extern struct pld_class pld_classes[PLD_NCLASSES];   /* const after start */
-extern uint8_t pld_class_small[1024 / 8 + 1];        /* by (nbytes + 7) / 8 */
-extern uint8_t pld_class_manual[1024 / 8 + 1];       /* the same for malloc: no 8-byte objects */
-extern uint8_t pld_class_medium[PLD_SMALL_MAX / 128 + 1]; /* by (nbytes + 127) / 128 */
+extern struct pld_class pld_classes[PLD_NCLASSES] PLD_HIDDEN;   /* const after start */
+extern uint8_t pld_class_small[1024 / 8 + 1] PLD_HIDDEN;        /* by (nbytes + 7) / 8 */
+extern uint8_t pld_class_manual[1024 / 8 + 1] PLD_HIDDEN;       /* the same for malloc: no 8-byte objects */
+extern uint8_t pld_class_medium[PLD_SMALL_MAX / 128 + 1] PLD_HIDDEN; /* by (nbytes + 127) / 128 */
 
 void pld_size_class_start(void);
 
@@ -51,6 +50,18 @@ static inline unsigned pld_class_beyond(size_t nbytes)
         unsigned shift = pld_log2(nbytes - 1) - 3;
         return PLD_NCLASSES_SMALL + 8 * (shift - 12) + (unsigned)((nbytes - 1) >> shift) - 8;
 }
+
+/* The smallest class of malloc's that holds nbytes <= PLD_MANUAL_MAX. */
+static inline unsigned pld_class_of_block(size_t nbytes)
+{
+        if (pld_likely(nbytes <= 1024))
+                return pld_class_manual[(nbytes + 7) / 8];
+        return nbytes <= PLD_SMALL_MAX ? pld_class_of(nbytes) : pld_class_beyond(nbytes);
+}
+
+/* The same for blocks that are aligned, align: a power of two; PLD_CLASS_LARGE: there
+ * is none. Sum and both are <= PTRDIFF_MAX. */
+unsigned pld_class_of_aligned(size_t align, size_t nbytes);
 
 static inline size_t pld_pages_for(size_t nbytes)
 {

@@ -13,6 +13,7 @@
 #include "arena/span.h"
 
 #include "arena/meta.h"
+#include "arena/node_stats.h"
 #include "base/check.h"
 #include "base/lock.h"
 
@@ -63,14 +64,15 @@ static void shell_free(struct pld_span *span)
 static int find_pages(const struct pld_span_wish *wish, size_t npages, struct pld_run *out)
 {
         size_t align = wish->align ? wish->align : PLD_PAGE_BYTES;
-        int error = pld_page_heap_alloc(wish->slice, npages, align, out);
+        bool populated = wish->kind == PLD_KIND_COLLECTED || wish->kind == PLD_KIND_POOL;
+        int error = pld_page_heap_alloc(wish->slice, npages, align, populated, out);
         if (!error || wish->strict)
                 return error;
         unsigned from = wish->slice < pld_machine.nnodes ? wish->slice : 0;
         for (unsigned i = 0; error && i < pld_machine.nnodes; i++) {
                 unsigned slice = pld_machine.order[from][i];
                 if (slice != wish->slice)
-                        error = pld_page_heap_alloc(slice, npages, align, out);
+                        error = pld_page_heap_alloc(slice, npages, align, populated, out);
         }
         return error;
 }
@@ -121,6 +123,7 @@ struct pld_span *pld_span_new(const struct pld_span_wish *wish)
                 goto unclaim;
         if (find_pages(wish, npages, &run))
                 goto unshell;
+        pld_node_count_run(wish->slice, &run);
         fill_in(span, wish, run, count, nwords);
         return span;
 unshell:

@@ -37,6 +37,7 @@ struct pld_span_manual {
         uint32_t used;                     /* owner: see manual.c, M2 */
         uint16_t fresh;                    /* owner: blocks never handed out yet start here */
         uint8_t where;                     /* owner: enum pld_manual_where */
+        bool in_heap;                      /* const before a block is out: a heap's (heap.h) */
         struct pld_span *next_revived;     /* whoever cleared `full`, then the owner */
         /* On the next line: other threads write it, while the owner frees. */
         _Atomic uintptr_t remote;          /* any thread: blocks freed by others; low bit: full */
@@ -46,7 +47,7 @@ struct pld_span {
         /* Const from birth to release, but for the union and the link. What a free looks
          * at, and a bump allocation, is in the first line. */
         uintptr_t start;
-        uint64_t magic; /* offset * magic >> PLD_MAGIC_SHIFT is an object's index */
+        uint64_t magic; /* pld_mul_high(offset, magic) is an object's index */
         uint32_t count; /* objects */
         uint16_t nwords; /* of each bitmap */
         uint8_t class;
@@ -97,7 +98,7 @@ static inline struct pld_span *pld_span_of(uintptr_t at)
 /* at: inside the span. May be >= count in the unused tail. */
 static inline size_t pld_span_index(const struct pld_span *span, uintptr_t at)
 {
-        return (size_t)((at - span->start) * span->magic >> PLD_MAGIC_SHIFT);
+        return (size_t)pld_mul_high(at - span->start, span->magic);
 }
 
 static inline uintptr_t pld_span_object(const struct pld_span *span, size_t i)

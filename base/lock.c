@@ -11,7 +11,13 @@
 #include "base/check.h"
 #include "base/futex.h"
 
-enum { DEPTH = 64, SPINS = 100 };
+enum {
+        DEPTH = 64,
+        SPINS = 100,
+        PATIENT_SPINS = 1 << 23 /* longer than an owner without a processor has to wait for one */
+};
+
+static _Atomic bool patient; /* relaxed: who sees it late makes a call more */
 
 static _Thread_local volatile unsigned held;
 static _Thread_local const struct pld_lock *chain[DEPTH];
@@ -55,9 +61,21 @@ void pld_lock_init(struct pld_lock *lock, enum pld_rank rank)
         lock->rank = rank;
 }
 
+void pld_locks_be_patient(void)
+{
+        pld_store_relaxed(&patient, true);
+}
+
+/* Behind these locks are a few instructions, and no callback. */
+static bool is_brief(const struct pld_lock *lock)
+{
+        return lock->rank >= PLD_RANK_CACHE && lock->rank != PLD_RANK_EXTENT;
+}
+
 static PLD_NOINLINE void lock_slow(struct pld_lock *lock)
 {
-        for (int i = 0; i < SPINS; i++) {
+        int spins = pld_load_relaxed(&patient) && is_brief(lock) ? PATIENT_SPINS : SPINS;
+        for (int i = 0; i < spins; i++) {
                 uint32_t free = 0;
                 if (pld_load_relaxed(&lock->state) == 0 && pld_cas_acquire(&lock->state, &free, 1))
                         return;

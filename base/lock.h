@@ -20,8 +20,10 @@ enum pld_rank {
         PLD_RANK_ROOTS,     /* root ranges, pins */
         PLD_RANK_RECORDS,   /* weak references and finalizers */
         PLD_RANK_LAYOUTS,   /* the table of layouts */
-        PLD_RANK_CACHE,     /* the list of thread caches */
+        PLD_RANK_HEAPS,     /* the list of heaps, and of what they are made of */
+        PLD_RANK_CACHE,     /* the list of thread caches; one shard of a heap */
         PLD_RANK_CENTRAL,   /* one central's span lists */
+        PLD_RANK_EXTENT,    /* the record of what is backed; held through a callback */
         PLD_RANK_PAGE_HEAP, /* one node's page heap */
         PLD_RANK_MARK,      /* mark queues */
         PLD_RANK_BACKING,   /* counters and the machine's state */
@@ -42,6 +44,10 @@ bool pld_lock_try(struct pld_lock *lock);
 void pld_unlock(struct pld_lock *lock);
 /* For assertions: somebody holds it (in debug builds: this thread does). */
 bool pld_lock_is_held(const struct pld_lock *lock);
+/* From now on who finds one of the arena's locks held waits for it without a system
+ * call, even where its owner has lost the processor: for programs that are to make
+ * none. Before there are threads. */
+void pld_locks_be_patient(void);
 /* How many locks the calling thread holds; safe in a signal handler. */
 unsigned pld_locks_held(void);
 /* Around fork(): takes the lock for the whole process, outside of every rank

@@ -17,7 +17,9 @@ bench_workload_CFLAGS = $(AM_CFLAGS) -O2 -fno-builtin-malloc -fno-builtin-calloc
 bench_workload_LDADD = -lm
 bench_launch_SOURCES = bench/launch.c
 
-BENCH_PAIRS =
+BENCH_PAIRS = bench/pool_pair
+bench_pool_pair_SOURCES = bench/pool_pair.c
+bench_pool_pair_LDADD = $(FLOOR2)
 if HAVE_BASELINE
 BENCH_PAIRS += bench/malloc_pair
 endif
@@ -30,12 +32,14 @@ CLEANFILES += $(EXTRA_PROGRAMS)
 EXTRA_DIST += bench/callgrind.sh bench/contestants.sh bench/kvd_pair bench/programs \
 	bench/report.py bench/rows bench/run.sh
 
-.PHONY: bench bench-malloc bench-pairs bench-callgrind
-bench: bench-malloc bench-pairs
+.PHONY: bench bench-malloc bench-pairs bench-bypass bench-callgrind
+bench: bench-malloc bench-pairs bench-bypass
 bench-malloc: bench/workload bench/launch $(lib_LTLIBRARIES)
 	$(srcdir)/bench/run.sh $(BENCH_FLAGS)
 bench-callgrind: bench/workload $(lib_LTLIBRARIES)
 	$(srcdir)/bench/callgrind.sh
+bench-bypass: tests/silent/bypass
+	./tests/silent/bypass 1000000000
 bench-pairs: $(BENCH_PAIRS) $(bin_PROGRAMS) $(noinst_PROGRAMS)
 	for bench in $(BENCH_PAIRS); do ./$$bench || exit 1; done
 	$(srcdir)/bench/kvd_pair

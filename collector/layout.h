@@ -18,7 +18,8 @@ struct pld_shape {
         size_t nwords;             /* words that the pattern covers, trailing leaves cut off */
         uint64_t *pattern;         /* bit i of word i / 64: word i is a pointer */
         struct pld_shape *next;    /* in its hash bucket */
-        _Atomic(struct pld_central *) central[PLD_MAX_SLICES]; /* made when first needed */
+        /* By slice, made when first needed; the last one never is (new.c, N4). */
+        _Atomic(struct pld_central *) central[PLD_MAX_SLICES + 1];
 };
 
 struct polder_layout {

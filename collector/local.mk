@@ -6,6 +6,7 @@ libpld_collector_la_SOURCES = \
 	collector/layout.c collector/layout.h \
 	collector/mark.c collector/mark.h \
 	collector/new.c \
+	collector/node_stats.c \
 	collector/pacer.c collector/pacer.h \
 	collector/records.c collector/records.h \
 	collector/roots.c collector/roots.h \

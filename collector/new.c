@@ -4,7 +4,11 @@
  *     thread can be held for a handshake; only its publication is inside.
  * N2  the kernel is asked for memory in a blocking section, so that nobody waits
  *     for a thread that waits for zeroed pages.
- * N3  when there is no memory, one stopped collection is tried before NULL. */
+ * N3  when there is no memory, one stopped collection is tried before NULL.
+ * N4  an object is of the node that the thread is on. Where threads move between nodes
+ *     the shortest path looks for a central that is never there, and the next one looks
+ *     at the thread's CPU (arena/cache.c, K3). A run of the node that a thread has left
+ *     stays where it is until a flip, or until the thread is back. */
 #include "base/check.h"
 #include "collector/pacer.h"
 #include "collector/roots.h"
@@ -33,10 +37,10 @@ static PLD_NOINLINE void wait_for_room(struct pld_thread *self, unsigned slice)
 
 static unsigned slice_now(const struct pld_thread *self)
 {
-        unsigned here = pld_machine_here();
-        if (self->cache)
-                self->cache->slice = here;
-        return here;
+        if (!self->cache)
+                return pld_machine_here();
+        pld_cache_follow(self->cache); /* with what malloc keeps */
+        return self->cache->slice;
 }
 
 /* Inside Polder. */
@@ -79,8 +83,9 @@ static PLD_NOINLINE void *new_small_slow(struct pld_shape *shape)
                 return object;
         pld_leave();
         polder_collect(POLDER_STOP_THE_WORLD); /* N3 */
+        slice = slice_now(self);
         pld_enter();
-        object = refill(self, shape, slice_now(self));
+        object = refill(self, shape, slice);
         return object ? object : no_memory(ENOMEM);
 }
 
@@ -91,14 +96,31 @@ static PLD_NOINLINE void *settled(void *object)
         return object;
 }
 
+static inline void *bump_try(struct pld_cache *cache, struct pld_shape *shape, unsigned slice)
+{
+        struct pld_central *central = pld_load_acquire(&shape->central[slice]);
+        return pld_likely(central != NULL) ? pld_bump_try(&cache->bump, central) : NULL;
+}
+
+/* Inside Polder. */
+static PLD_NOINLINE void *new_small_beyond(struct pld_shape *shape)
+{
+        struct pld_cache *cache = pld_cache_mine;
+        void *object = NULL;
+        if (pld_likely(!pld_cache_may_have_moved(cache))) /* N4 */
+                object = bump_try(cache, shape, cache->slice);
+        if (pld_unlikely(!object))
+                return new_small_slow(shape);
+        return pld_unlikely(pld_rules_shading) ? settled(object) : object;
+}
+
 static inline void *new_small(struct pld_shape *shape)
 {
         pld_enter();
         struct pld_cache *cache = pld_cache_mine;
-        struct pld_central *central = pld_load_acquire(&shape->central[cache->slice]);
-        void *object = pld_likely(central != NULL) ? pld_bump_try(&cache->bump, central) : NULL;
+        void *object = bump_try(cache, shape, cache->rooted_slice);
         if (pld_unlikely(!object || pld_rules_shading))
-                object = object ? settled(object) : new_small_slow(shape);
+                object = object ? settled(object) : new_small_beyond(shape);
         polder_thread_.self[PLD_SELF_NEWEST] = object;
         pld_leave();
         return object;

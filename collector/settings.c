@@ -71,6 +71,7 @@ static bool parse_debug_word(const char *word, size_t nbytes, struct pld_collect
                 bool *flag;
         } const words[] = { { "gctrace", &out->gctrace },
                             { "verify", &out->verify },
+                            { "report", &out->report },
                             { "rules", &out->rules },
                             { "stagger", &out->stagger } };
         for (size_t i = 0; i < PLD_COUNT_OF(words); i++) {
@@ -96,8 +97,8 @@ static bool parse_debug(const char *text, struct pld_collector_settings *out)
 
 void pld_options_from_environment(struct polder_options *options)
 {
-        static const char debug_takes[] = "gctrace, verify, rules and stagger, each with =0 or =1 behind it "
-                                          "or not, separated by commas; nothing is switched on";
+        static const char debug_takes[] = "gctrace, report, rules, stagger and verify, each with =0 "
+                                          "or =1 behind it or not, separated by commas; nothing is switched on";
         struct pld_arena_settings arena;
         pld_arena_settings_init(&arena);
         *options = (struct polder_options){
@@ -106,6 +107,7 @@ void pld_options_from_environment(struct polder_options *options)
                 .nodes = arena.nodes,
                 .reserve = arena.reserve,
                 .prefault = arena.prefault,
+                .lock = arena.lock,
                 .decay_ms = arena.decay_ms,
                 .max_spans = arena.max_spans,
                 .max_caches = arena.max_caches,
@@ -142,6 +144,7 @@ int pld_options_apply(const struct polder_options *options, struct pld_arena_set
                 .nodes = options->nodes,
                 .reserve = options->reserve,
                 .prefault = options->prefault,
+                .lock = options->lock,
                 .decay_ms = options->decay_ms,
                 .limit = options->memory_limit_hard ? options->memory_limit : 0,
                 .max_spans = options->max_spans,
@@ -167,6 +170,7 @@ int pld_options_apply(const struct polder_options *options, struct pld_arena_set
                 pld_say("polder_init: option %s has a value that cannot be", wrong);
                 return -EINVAL;
         }
+        arena->report = wanted.report;
         *collector = wanted;
         return 0;
 }

@@ -12,7 +12,7 @@ struct pld_collector_settings {
         size_t memory_limit;   /* POLDER_MEMORY_LIMIT; 0: none */
         bool memory_limit_hard; /* the same, with ",hard" */
         int workers_per_node;  /* POLDER_WORKERS; 0: a quarter of the node's CPUs */
-        bool gctrace, verify, rules, stagger; /* POLDER_DEBUG */
+        bool gctrace, verify, rules, stagger, report; /* POLDER_DEBUG */
 };
 
 extern struct pld_collector_settings pld_settings; /* const after start, but for the pacer's */

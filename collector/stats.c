@@ -1,3 +1,10 @@
+/* stats.c: the figures, and how they are written down.
+ *
+ * A table names each figure with its unit and its place in the struct; all are 64 bits
+ * wide. The three formats walk the tables, so a figure that is added to one of them is
+ * in all three. Those of a node are read in node_stats.c. Nothing here is locked:
+ * figures are read one by one while the program runs. */
+#include "arena/arena.h"
 #include "base/check.h"
 #include "collector/cycle.h"
 #include "collector/pacer.h"
@@ -13,10 +20,13 @@ enum kind { COUNTER, GAUGE };
 struct figure {
         const char *name; /* with its unit */
         enum kind kind;
-        size_t offset;    /* of a 64-bit field */
+        size_t offset; /* of a 64-bit field */
 };
 
-#define FIGURE(name, kind) { #name, kind, offsetof(struct polder_stats, name) }
+#define FIGURE(name, kind)                                                                         \
+        {                                                                                          \
+#name, kind, offsetof(struct polder_stats, name)                                   \
+        }
 static const struct figure figures[] = {
         FIGURE(cycles, COUNTER),          FIGURE(stops, COUNTER),
         FIGURE(stop_ns_total, COUNTER),   FIGURE(stop_ns_max, GAUGE),
@@ -27,6 +37,28 @@ static const struct figure figures[] = {
         FIGURE(goal_bytes, GAUGE),        FIGURE(resident_bytes, GAUGE),
         FIGURE(huge_bytes, GAUGE),        FIGURE(fallbacks, COUNTER),
         FIGURE(misplaced_pages, COUNTER),
+};
+
+#define NODE_FIGURE(name, kind)                                                                    \
+        {                                                                                          \
+#name, kind, offsetof(struct polder_node_stats, name)                              \
+        }
+static const struct figure node_figures[] = {
+        NODE_FIGURE(tier, GAUGE),
+        NODE_FIGURE(allowed, GAUGE),
+        NODE_FIGURE(total_bytes, GAUGE),
+        NODE_FIGURE(backed_1g_bytes, GAUGE),
+        NODE_FIGURE(backed_2m_bytes, GAUGE),
+        NODE_FIGURE(backed_thp_bytes, GAUGE),
+        NODE_FIGURE(backed_base_bytes, GAUGE),
+        NODE_FIGURE(locked_bytes, GAUGE),
+        NODE_FIGURE(used_bytes, GAUGE),
+        NODE_FIGURE(idle_bytes, GAUGE),
+        NODE_FIGURE(allocated_bytes, COUNTER),
+        NODE_FIGURE(foreign_bytes, COUNTER),
+        NODE_FIGURE(missed_bytes, COUNTER),
+        NODE_FIGURE(freed_abroad_bytes, COUNTER),
+        NODE_FIGURE(arrivals, COUNTER),
 };
 static_assert(sizeof(size_t) == sizeof(uint64_t), "figures are read as 64-bit fields");
 
@@ -61,47 +93,87 @@ int polder_stats_read(struct polder_stats *stats)
         return 0;
 }
 
-static uint64_t value_of(const struct polder_stats *stats, const struct figure *figure)
+static unsigned long long value_of(const void *stats, const struct figure *figure)
 {
         uint64_t value;
         memcpy(&value, (const char *)stats + figure->offset, sizeof value);
         return value;
 }
 
-static void print_text(FILE *to, const struct polder_stats *stats)
+/* Of all nodes in use; how many. */
+static unsigned read_nodes(struct polder_node_stats out[PLD_MAX_NODES])
 {
-        for (size_t i = 0; i < PLD_COUNT_OF(figures); i++)
-                fprintf(to, "%-18s %20llu\n", figures[i].name,
-                        (unsigned long long)value_of(stats, &figures[i]));
+        unsigned n = pld_arena_is_started() ? pld_machine.nnodes : 0;
+        for (unsigned i = 0; i < n; i++) {
+                out[i].struct_size = sizeof out[i];
+                polder_node_stats_read(pld_machine.node[i].id, &out[i]);
+        }
+        return n;
 }
 
-static void print_json(FILE *to, const struct polder_stats *stats)
+static void print_text(FILE *to, const struct polder_stats *stats,
+                       const struct polder_node_stats *nodes, unsigned nnodes)
 {
         for (size_t i = 0; i < PLD_COUNT_OF(figures); i++)
-                fprintf(to, "%s\"%s\": %llu", i ? ", " : "{ ", figures[i].name,
-                        (unsigned long long)value_of(stats, &figures[i]));
-        fputs(" }\n", to);
+                fprintf(to, "%-26s %20llu\n", figures[i].name, value_of(stats, &figures[i]));
+        for (unsigned n = 0; n < nnodes; n++)
+                for (size_t i = 0; i < PLD_COUNT_OF(node_figures); i++) {
+                        char name[64];
+                        snprintf(name, sizeof name, "node%d_%s", nodes[n].node,
+                                 node_figures[i].name);
+                        fprintf(to, "%-26s %20llu\n", name, value_of(&nodes[n], &node_figures[i]));
+                }
 }
 
-static void print_prometheus(FILE *to, const struct polder_stats *stats)
+static void print_json(FILE *to, const struct polder_stats *stats,
+                       const struct polder_node_stats *nodes, unsigned nnodes)
 {
-        for (size_t i = 0; i < PLD_COUNT_OF(figures); i++) {
-                const char *kind = figures[i].kind == COUNTER ? "counter" : "gauge";
-                fprintf(to, "# TYPE polder_%s %s\npolder_%s %llu\n", figures[i].name, kind,
-                        figures[i].name, (unsigned long long)value_of(stats, &figures[i]));
+        fputs("{ ", to);
+        for (size_t i = 0; i < PLD_COUNT_OF(figures); i++)
+                fprintf(to, "\"%s\": %llu, ", figures[i].name, value_of(stats, &figures[i]));
+        fputs("\"nodes\": [", to);
+        for (unsigned n = 0; n < nnodes; n++) {
+                fprintf(to, "%s{ \"node\": %d", n ? ", " : "", nodes[n].node);
+                for (size_t i = 0; i < PLD_COUNT_OF(node_figures); i++)
+                        fprintf(to, ", \"%s\": %llu", node_figures[i].name,
+                                value_of(&nodes[n], &node_figures[i]));
+                fputs(" }", to);
+        }
+        fputs("] }\n", to);
+}
+
+static const char *type_of(const struct figure *figure)
+{
+        return figure->kind == COUNTER ? "counter" : "gauge";
+}
+
+static void print_prometheus(FILE *to, const struct polder_stats *stats,
+                             const struct polder_node_stats *nodes, unsigned nnodes)
+{
+        for (size_t i = 0; i < PLD_COUNT_OF(figures); i++)
+                fprintf(to, "# TYPE polder_%s %s\npolder_%s %llu\n", figures[i].name,
+                        type_of(&figures[i]), figures[i].name, value_of(stats, &figures[i]));
+        for (size_t i = 0; nnodes && i < PLD_COUNT_OF(node_figures); i++) {
+                const char *name = node_figures[i].name;
+                fprintf(to, "# TYPE polder_node_%s %s\n", name, type_of(&node_figures[i]));
+                for (unsigned n = 0; n < nnodes; n++)
+                        fprintf(to, "polder_node_%s{node=\"%d\"} %llu\n", name, nodes[n].node,
+                                value_of(&nodes[n], &node_figures[i]));
         }
 }
 
 int polder_stats_print(FILE *to, const char *format)
 {
         struct polder_stats stats = { .struct_size = sizeof stats };
+        struct polder_node_stats nodes[PLD_MAX_NODES];
         polder_stats_read(&stats);
+        unsigned nnodes = read_nodes(nodes);
         if (!strcmp(format, "text"))
-                print_text(to, &stats);
+                print_text(to, &stats, nodes, nnodes);
         else if (!strcmp(format, "json"))
-                print_json(to, &stats);
+                print_json(to, &stats, nodes, nnodes);
         else if (!strcmp(format, "prometheus"))
-                print_prometheus(to, &stats);
+                print_prometheus(to, &stats, nodes, nnodes);
         else
                 return -EINVAL;
         return ferror(to) ? -EIO : 0;

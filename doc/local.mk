@@ -1,8 +1,11 @@
 dist_man_MANS = \
 	doc/polder.7 \
 	doc/polder_collect.3 \
+	doc/polder_extents.3 \
+	doc/polder_heap.3 \
 	doc/polder_malloc.3 \
 	doc/polder_new.3 \
+	doc/polder_pool.3 \
 	doc/polder_region.3 \
 	doc/polder_stats.3 \
 	doc/polder_store.3 \

@@ -34,3 +34,14 @@ examples_kvd_kvd_malloc_CPPFLAGS = $(AM_CPPFLAGS) -DKVD_RCU $(UV_CFLAGS) \
 examples_kvd_kvd_malloc_LDADD = $(UV_LIBS) $(JEMALLOC_LIBS) $(URCU_LIBS)
 
 EXTRA_DIST += examples/kvd/load.sh
+
+# An echo server whose buffers are registered with io_uring.
+if HAVE_URING
+noinst_PROGRAMS += examples/uring_echo/uring_echo
+endif
+examples_uring_echo_uring_echo_SOURCES = \
+	examples/uring_echo/buffers.c examples/uring_echo/buffers.h \
+	examples/uring_echo/echo.c examples/uring_echo/echo.h \
+	examples/uring_echo/main.c
+examples_uring_echo_uring_echo_CPPFLAGS = $(AM_CPPFLAGS) $(URING_CFLAGS)
+examples_uring_echo_uring_echo_LDADD = libpolder.la $(URING_LIBS)

@@ -5,14 +5,17 @@
 #ifndef PLD_NUMA_BACKING_H
 #define PLD_NUMA_BACKING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define PLD_HUGE_SHIFT 21
 #define PLD_HUGE_BYTES ((size_t)1 << PLD_HUGE_SHIFT)
+#define PLD_GIGANTIC_BYTES ((size_t)1 << 30) /* of a 1G page */
 
 enum pld_backing {
         PLD_BACKING_NONE, /* address space only */
+        PLD_BACKING_1G,   /* a part of a hugetlb page that large: of the reserve only */
         PLD_BACKING_2M,   /* from the node's hugetlb pool */
         PLD_BACKING_THP,  /* transparent huge pages */
         PLD_BACKING_BASE, /* base pages */
@@ -32,21 +35,50 @@ enum pld_reason {
         PLD_REASON_POPULATE_FAILED, /* no memory when it was touched: a cgroup's limit, a race */
         PLD_REASON_MISPLACED,       /* a page lay on another node */
         PLD_REASON_NOT_HUGE,        /* the kernel gave base pages and would not collapse them */
+        PLD_REASON_NO_PLACE,        /* the range has no free piece of one node for a 1G page */
+        PLD_REASON_LOCK_REFUSED,    /* it may not be locked in memory: used unlocked */
         PLD_REASONS
 };
 
 /* pages: kinds in the order to try, such as "2M,thp,base"; NULL: "thp,base".
  * -EINVAL with one line on standard error, and nothing changed. Thread-safe. */
 int pld_backing_start(const char *pages);
+/* What is backed from now on is locked in memory, too. Where the kernel refuses it is
+ * used all the same; the first time is one line on standard error. */
+void pld_backing_lock(bool on);
+/* The chain begins with 1G. */
+bool pld_backing_has_1g(void);
 
 /* Backs nbytes (a multiple of 2 MiB; at likewise, inside the range, not backed)
  * with memory of the node: all of one kind, zeroed, populated, bound to the node,
  * and seen to lie there. -ENOMEM when no step of the chain worked on this node:
  * the piece is then without access again. No lock is held over system calls. */
 int pld_back(void *at, size_t nbytes, unsigned node, enum pld_backing *out);
+/* The same for 1 GiB at a multiple of that, by one 1G page, if the chain has them;
+ * -ENOMEM otherwise. It is never given back, or all of it at once. */
+int pld_back_1g(void *at, unsigned node);
+/* A 1G page was wished for, and there was nowhere to put it. */
+void pld_back_1g_missed(void);
+/* As pld_back(), without populating: pages come at their first touch, and what the kernel makes
+ * of the advice (huge, or base pages) is not looked at. -EAGAIN, and nothing changed, where
+ * that would not be safe: pages of a pool, a node that is filling up, memory that is to be
+ * locked, or a place that could not be told beforehand. Then pld_back() is to be asked. */
+int pld_back_lazily(void *at, size_t nbytes, unsigned node, bool huge, enum pld_backing *out);
+/* Any part of what is backed: every page is there afterwards. -ENOMEM. */
+int pld_populate(void *at, size_t nbytes);
+/* Whole base pages of what is backed as THP or BASE go back, and are zero when touched again. */
+int pld_drop(void *at, size_t nbytes);
+/* A transparent huge page becomes BASE: so its parts can be dropped, and stay so. */
+int pld_break(void *at);
 /* The physical pages go back to the kernel, the addresses stay reserved. kind and
  * node of one call are those of one pld_back() or of whole huge pages of it. */
 void pld_unback(void *at, size_t nbytes, enum pld_backing kind);
+
+/* Moves whole huge pages, backed by that kind and in use, to another node, and binds them
+ * there; what they hold stays. 0, or they are where they were: -ENOMEM, the node has too
+ * little memory; -EINVAL, it is not allowed; -EPERM, binding is forbidden; -EBUSY, the
+ * kernel would not move them all: pages that are pinned, or shared with a forked child. */
+int pld_rehome(void *at, size_t nbytes, unsigned node, enum pld_backing kind);
 
 /* How often a step of the chain was left for this reason, and over all. Relaxed
  * counters: each value was true once. */
@@ -57,12 +89,21 @@ uint64_t pld_backing_fallbacks_total(void);
 uint64_t pld_backing_misplaced(void);
 /* Backed now, by node and kind. */
 size_t pld_backing_bytes(unsigned node, enum pld_backing kind);
+/* Of those, what cannot be paged out: locked, or of a pool. */
+size_t pld_backing_locked_bytes(unsigned node, enum pld_backing kind);
 const char *pld_reason_name(enum pld_reason reason);
 const char *pld_backing_name(enum pld_backing kind);
 
 /* Anonymous memory for Polder's own structures: zero, touched lazily, not counted
  * against the system's commit limit. NULL when refused. */
 void *pld_meta_map(size_t nbytes);
+/* The same for tables that are used here and there: all of it can be read, what has been
+ * opened can be written, and a program's mlockall() brings only that into memory.
+ * pld_meta_open() widens to whole base pages; -errno when the kernel refuses. */
+void *pld_meta_map_sparse(size_t nbytes);
+int pld_meta_open(void *at, size_t nbytes);
+/* Stays in memory, if what is backed does; pld_meta_open() does it as well. */
+void pld_meta_lock(void *at, size_t nbytes);
 void pld_meta_unmap(void *at, size_t nbytes);
 size_t pld_meta_mapped_bytes(void);
 

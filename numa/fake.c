@@ -11,6 +11,7 @@
  * The lock is a leaf; every function takes it once. */
 #include "numa/fake.h"
 
+#include "base/atomic.h"
 #include "base/bits.h"
 #include "base/check.h"
 #include "base/lock.h"
@@ -25,7 +26,7 @@ enum { MAX_PAGES = 1 << 16, MAX_BINDINGS = 4096, MAX_POOLS = 64 };
 
 struct fake_node {
         bool exists;
-        size_t total, nfree, pool, huge, collapsible;
+        size_t total, nfree, pool, gigantic, huge, collapsible;
         unsigned weight, first_cpu, ncpus;
         uint8_t distance[PLD_NODE_IDS];
 };
@@ -33,7 +34,8 @@ struct fake_node {
 struct fake_page { /* one populated huge page */
         uintptr_t at;
         int id;
-        bool of_pool, is_huge;
+        enum pld_backing pool; /* NONE: it is from free memory */
+        bool is_huge, is_locked;
 };
 
 struct fake_binding {
@@ -44,6 +46,7 @@ struct fake_binding {
 struct fake_pool { /* a mapping of pool pages, not yet moved into place */
         uintptr_t at;
         size_t nbytes;
+        enum pld_backing kind;
 };
 
 struct failure {
@@ -65,10 +68,11 @@ static cpu_set_t cpus;
 static bool has_numa, all_nodes, supports[PLD_BACKING_KINDS];
 static unsigned ncpus, nastray;
 static int astray_id;
-static size_t reserve_limit;
+static size_t reserve_limit, lock_limit, locked_bytes;
 static const char *disaster;
 static void (*before_populate)(void);
-static _Thread_local int current_cpu;
+static _Thread_local _Atomic uint32_t current_cpu;
+static bool hides_cpu;
 
 /* --- setting it up ---------------------------------------------------------------- */
 
@@ -89,9 +93,12 @@ void pld_fake_reset(void)
         ncpus = nastray = 0;
         CPU_ZERO(&cpus);
         reserve_limit = 64 * PLD_GIB;
+        lock_limit = SIZE_MAX;
+        locked_bytes = 0;
         disaster = NULL;
         before_populate = NULL;
-        current_cpu = 0;
+        pld_store_relaxed(&current_cpu, 0);
+        hides_cpu = false;
         for (int kind = 0; kind < PLD_BACKING_KINDS; kind++)
                 supports[kind] = true;
 }
@@ -153,6 +160,11 @@ void pld_fake_set_pool(int id, size_t n)
         nodes[id].pool = n;
 }
 
+void pld_fake_set_gigantic(int id, size_t n)
+{
+        nodes[id].gigantic = n;
+}
+
 void pld_fake_set_free(int id, size_t nbytes)
 {
         nodes[id].nfree = nbytes;
@@ -162,6 +174,11 @@ void pld_fake_set_huge(int id, size_t nfree, size_t ncollapsible)
 {
         nodes[id].huge = nfree;
         nodes[id].collapsible = ncollapsible;
+}
+
+void pld_fake_unplug(int id)
+{
+        nodes[id].total = nodes[id].nfree = nodes[id].pool = 0;
 }
 
 void pld_fake_set_support(enum pld_backing kind, bool has)
@@ -174,14 +191,24 @@ void pld_fake_set_reserve_limit(size_t nbytes)
         reserve_limit = nbytes;
 }
 
+void pld_fake_set_lock_limit(size_t nbytes)
+{
+        lock_limit = nbytes;
+}
+
 void pld_fake_run_on(int cpu)
 {
-        current_cpu = cpu;
+        pld_store_relaxed(&current_cpu, (uint32_t)cpu);
+}
+
+void pld_fake_hide_cpu(void)
+{
+        hides_cpu = true;
 }
 
 int pld_fake_cpu(void)
 {
-        return current_cpu;
+        return (int)pld_load_relaxed(&current_cpu);
 }
 
 void pld_fake_fail(enum pld_fake_call call, unsigned skip, unsigned times, int error)
@@ -224,6 +251,16 @@ size_t pld_fake_pool(int id)
         return nodes[id].pool;
 }
 
+size_t pld_fake_gigantic(int id)
+{
+        return nodes[id].gigantic;
+}
+
+size_t pld_fake_locked_bytes(void)
+{
+        return locked_bytes;
+}
+
 const char *pld_fake_disaster(void)
 {
         return disaster;
@@ -241,11 +278,14 @@ static struct fake_page *page_at(uintptr_t at)
         return NULL;
 }
 
+static struct fake_binding *binding_of(uintptr_t at);
+
 int pld_fake_node_of(const void *at)
 {
         pld_lock(&lock);
         struct fake_page *page = page_at((uintptr_t)at);
-        int id = page ? page->id : -ENOENT;
+        struct fake_binding *binding = binding_of((uintptr_t)at);
+        int id = page ? page->id : binding ? binding->id : -ENOENT;
         pld_unlock(&lock);
         return id;
 }
@@ -356,12 +396,12 @@ static int fake_memory(int id, struct pld_os_memory *out)
         return 0;
 }
 
-static int fake_pool_free(int id, size_t *n)
+static int fake_pool_free(int id, enum pld_backing kind, size_t *n)
 {
         *n = 0;
         pld_lock(&lock);
         for (int i = id < 0 ? 0 : id; i < (id < 0 ? PLD_NODE_IDS : id + 1); i++)
-                *n += nodes[i].pool;
+                *n += kind == PLD_BACKING_1G ? nodes[i].gigantic : nodes[i].pool;
         pld_unlock(&lock);
         return 0;
 }
@@ -371,12 +411,17 @@ static bool fake_supports(enum pld_backing kind)
         return supports[kind];
 }
 
+static const _Atomic uint32_t *fake_cpu_at(void)
+{
+        return hides_cpu ? NULL : &current_cpu;
+}
+
 static int fake_node_here(int *cpu)
 {
-        *cpu = current_cpu;
+        *cpu = pld_fake_cpu();
         for (int id = 0; id < PLD_NODE_IDS; id++)
                 if (nodes[id].exists &&
-                    (unsigned)current_cpu - nodes[id].first_cpu < nodes[id].ncpus)
+                    (unsigned)*cpu - nodes[id].first_cpu < nodes[id].ncpus)
                         return id;
         return -ENOSYS;
 }
@@ -400,6 +445,17 @@ static void *fake_map(size_t nbytes)
         return trip_pointer(PLD_FAKE_MAP, pld_os_linux.map, nbytes);
 }
 
+static void *fake_map_sparse(size_t nbytes)
+{
+        return trip_pointer(PLD_FAKE_MAP, pld_os_linux.map_sparse, nbytes);
+}
+
+static int fake_open_sparse(void *at, size_t nbytes)
+{
+        int error = trip(PLD_FAKE_OPEN_SPARSE);
+        return error ? error : pld_os_linux.open_sparse(at, nbytes);
+}
+
 static struct fake_pool *pool_of(uintptr_t at)
 {
         for (size_t i = 0; i < MAX_POOLS; i++)
@@ -412,29 +468,29 @@ static void forget_pool(uintptr_t at)
 {
         struct fake_pool *pool = pool_of(at);
         if (pool)
-                *pool = (struct fake_pool){ 0, 0 };
+                *pool = (struct fake_pool){ 0, 0, PLD_BACKING_NONE };
 }
 
 /* As in the kernel: a reservation asks whether the pool has enough on any node. */
-static void *fake_map_pool(size_t nbytes)
+static void *fake_map_pool(size_t nbytes, enum pld_backing kind)
 {
-        size_t n;
-        fake_pool_free(-1, &n);
-        if (n << PLD_HUGE_SHIFT < nbytes) {
+        size_t n, page_bytes = kind == PLD_BACKING_1G ? PLD_GIB : PLD_HUGE_BYTES;
+        fake_pool_free(-1, kind, &n);
+        if (n * page_bytes < nbytes) {
                 errno = ENOMEM;
                 return NULL;
         }
-        char *raw = trip_pointer(PLD_FAKE_MAP_POOL, pld_os_linux.map, nbytes + PLD_HUGE_BYTES);
+        char *raw = trip_pointer(PLD_FAKE_MAP_POOL, pld_os_linux.reserve, nbytes + page_bytes);
         if (!raw)
                 return NULL;
-        char *at = (char *)pld_round_up((uintptr_t)raw, PLD_HUGE_BYTES);
+        char *at = (char *)pld_round_up((uintptr_t)raw, page_bytes);
         if (at > raw)
                 pld_os_linux.unmap(raw, (size_t)(at - raw));
-        pld_os_linux.unmap(at + nbytes, PLD_HUGE_BYTES - (size_t)(at - raw));
+        pld_os_linux.unmap(at + nbytes, page_bytes - (size_t)(at - raw));
         pld_lock(&lock);
         struct fake_pool *pool = pool_of(0); /* a free one */
         PLD_CHECK(pool);
-        *pool = (struct fake_pool){ (uintptr_t)at, nbytes };
+        *pool = (struct fake_pool){ (uintptr_t)at, nbytes, kind };
         pld_unlock(&lock);
         return at;
 }
@@ -447,20 +503,42 @@ static struct fake_binding *binding_of(uintptr_t at)
         return NULL;
 }
 
+static void forget_page(const struct fake_page *page)
+{
+        struct fake_node *node = &nodes[page->id];
+        if (page->pool == PLD_BACKING_1G)
+                node->gigantic += page->at % PLD_GIB == 0; /* the first of its 512 */
+        else if (page->pool == PLD_BACKING_2M)
+                node->pool++;
+        else
+                node->nfree += PLD_HUGE_BYTES;
+        if (!page->pool && page->is_huge && node->huge != SIZE_MAX)
+                node->huge++;
+        locked_bytes -= page->is_locked ? PLD_HUGE_BYTES : 0;
+}
+
 static void forget_pages(uintptr_t at, size_t nbytes)
 {
         for (size_t i = npages; i-- > 0;) {
                 if (pages[i].at - at >= nbytes)
                         continue;
-                struct fake_node *node = &nodes[pages[i].id];
-                if (pages[i].of_pool)
-                        node->pool++;
-                else
-                        node->nfree += PLD_HUGE_BYTES;
-                if (!pages[i].of_pool && pages[i].is_huge && node->huge != SIZE_MAX)
-                        node->huge++;
+                forget_page(&pages[i]);
                 pages[i] = pages[--npages];
         }
+}
+
+/* A hugetlb page is taken apart by nothing. */
+static bool cuts_gigantic(uintptr_t at, size_t nbytes)
+{
+        bool cuts = false;
+        pld_lock(&lock);
+        for (size_t i = 0; i < npages && !cuts; i++)
+                cuts = pages[i].pool == PLD_BACKING_1G && pages[i].at - at < nbytes &&
+                       (at | nbytes) % PLD_GIB;
+        if (cuts)
+                disaster = "a part of a 1G page was to be given back";
+        pld_unlock(&lock);
+        return cuts;
 }
 
 /* Bindings are cut to what remains of them. */
@@ -508,6 +586,8 @@ static int fake_open(void *at, size_t nbytes)
 static int fake_close(void *at, size_t nbytes)
 {
         int error = trip(PLD_FAKE_CLOSE);
+        if (!error && cuts_gigantic((uintptr_t)at, nbytes))
+                error = -EINVAL;
         if (error)
                 return error;
         forget((uintptr_t)at, nbytes);
@@ -516,8 +596,11 @@ static int fake_close(void *at, size_t nbytes)
 
 static int fake_drop(void *at, size_t nbytes)
 {
+        if (cuts_gigantic((uintptr_t)at, nbytes))
+                return -EINVAL;
         pld_lock(&lock);
-        forget_pages((uintptr_t)at, nbytes);
+        if (nbytes >= PLD_HUGE_BYTES) /* a part of one is not in the books */
+                forget_pages((uintptr_t)at, nbytes);
         pld_unlock(&lock);
         return pld_os_linux.drop(at, nbytes);
 }
@@ -542,7 +625,7 @@ static int fake_move(void *from, void *to, size_t nbytes)
 
 static bool is_allowed(int id)
 {
-        return nodes[id].exists && (all_nodes || pld_node_set_has(&allowed, id));
+        return nodes[id].total > 0 && (all_nodes || pld_node_set_has(&allowed, id));
 }
 
 static int fake_bind(void *raw, size_t nbytes, int id)
@@ -567,12 +650,56 @@ static int fake_bind(void *raw, size_t nbytes, int id)
         return error;
 }
 
+/* One huge page to a node; false: there is no room for it. */
+static bool rebind_page(struct fake_page *page, int id)
+{
+        struct fake_node *from = &nodes[page->id], *to = &nodes[id];
+        if (page->pool == PLD_BACKING_2M ? to->pool == 0 : to->nfree < PLD_HUGE_BYTES)
+                return false;
+        if (page->pool == PLD_BACKING_2M) {
+                from->pool++;
+                to->pool--;
+        } else {
+                from->nfree += PLD_HUGE_BYTES;
+                to->nfree -= PLD_HUGE_BYTES;
+        }
+        page->id = id;
+        return true;
+}
+
+/* As in the kernel: after -EIO all is bound, and some of it has been moved. */
+static int fake_rebind(void *raw, size_t nbytes, int id)
+{
+        int injected = trip(PLD_FAKE_REBIND);
+        if (injected && injected != -EIO)
+                return injected;
+        if (!is_allowed(id))
+                return -EINVAL;
+        uintptr_t at = (uintptr_t)raw;
+        int error = injected;
+        pld_lock(&lock);
+        forget_bindings(at, nbytes);
+        PLD_CHECK(nbindings < MAX_BINDINGS);
+        bindings[nbindings++] = (struct fake_binding){ at, at + nbytes, id };
+        size_t nstay = injected ? 1 : 0;
+        for (size_t i = 0; i < npages; i++) {
+                if (pages[i].at - at >= nbytes || pages[i].id == id)
+                        continue;
+                if (nstay > 0)
+                        nstay--;
+                else if (!rebind_page(&pages[i], id))
+                        error = -EIO;
+        }
+        pld_unlock(&lock);
+        return error;
+}
+
 static int fake_advise(void *at, size_t nbytes, bool huge)
 {
         (void)at;
         (void)nbytes;
         (void)huge;
-        return 0;
+        return trip(PLD_FAKE_ADVISE);
 }
 
 static int node_for(uintptr_t at)
@@ -587,26 +714,29 @@ static int node_for(uintptr_t at)
 }
 
 /* One huge page; the faults it took, 0: there is no memory. */
-static size_t populate_page(uintptr_t at, bool of_pool)
+static size_t populate_page(uintptr_t at, enum pld_backing pool)
 {
         enum { FAULTS_BASE = 512 };
         int id = node_for(at);
         if (id < 0)
                 return 0;
         struct fake_node *node = &nodes[id];
-        if (of_pool ? node->pool == 0 : node->nfree < PLD_HUGE_BYTES) {
-                if (!of_pool)
+        bool first = pool == PLD_BACKING_1G && at % PLD_GIB == 0;
+        if ((first && node->gigantic == 0) || (pool == PLD_BACKING_2M && node->pool == 0) ||
+            (!pool && node->nfree < PLD_HUGE_BYTES)) {
+                if (!pool)
                         disaster = "the OOM killer"; /* F1 */
                 return 0;
         }
         PLD_CHECK(npages < MAX_PAGES);
-        bool is_huge = of_pool || node->huge > 0;
-        pages[npages++] = (struct fake_page){ at, id, of_pool, is_huge };
-        if (of_pool)
+        bool is_huge = pool || node->huge > 0;
+        pages[npages++] = (struct fake_page){ at, id, pool, is_huge, false };
+        if (pool == PLD_BACKING_2M)
                 node->pool--;
-        else
+        else if (!pool)
                 node->nfree -= PLD_HUGE_BYTES;
-        if (!of_pool && is_huge && node->huge != SIZE_MAX)
+        node->gigantic -= first;
+        if (!pool && is_huge && node->huge != SIZE_MAX)
                 node->huge--;
         return is_huge ? 1 : FAULTS_BASE;
 }
@@ -622,10 +752,14 @@ static int fake_populate(void *raw, size_t nbytes, size_t *faults)
                 fn();
         uintptr_t at = (uintptr_t)raw;
         pld_lock(&lock);
-        bool of_pool = pool_of(at) != NULL;
+        struct fake_pool *pool = pool_of(at);
+        enum pld_backing kind = pool ? pool->kind : PLD_BACKING_NONE;
         *faults = 0;
-        for (size_t i = 0; i < nbytes && !error; i += PLD_HUGE_BYTES) {
-                size_t n = populate_page(at + i, of_pool);
+        for (uintptr_t to = at & ~(PLD_HUGE_BYTES - 1); to < at + nbytes && !error;
+             to += PLD_HUGE_BYTES) {
+                if (page_at(to))
+                        continue;
+                size_t n = populate_page(to, kind);
                 *faults += n;
                 if (n == 0)
                         error = -EFAULT;
@@ -651,6 +785,28 @@ static int fake_collapse(void *raw, size_t nbytes)
         }
         pld_unlock(&lock);
         return error;
+}
+
+static int fake_lock(void *raw, size_t nbytes)
+{
+        int error = trip(PLD_FAKE_LOCK);
+        pld_lock(&lock);
+        if (!error && nbytes > lock_limit - locked_bytes)
+                error = -ENOMEM;
+        for (size_t i = 0; i < nbytes && !error; i += PLD_HUGE_BYTES) {
+                struct fake_page *page = page_at((uintptr_t)raw + i);
+                if (page && !page->is_locked)
+                        locked_bytes += PLD_HUGE_BYTES;
+                if (page)
+                        page->is_locked = true;
+        }
+        pld_unlock(&lock);
+        return error;
+}
+
+static size_t fake_lock_limit(void)
+{
+        return lock_limit;
 }
 
 static int fake_nodes_of(void **at, size_t n, int *ids)
@@ -683,7 +839,7 @@ static void fake_thread_settle(const char *name, const cpu_set_t *on)
         pld_os_linux.thread_settle(name, &none);
         for (size_t cpu = CPU_SETSIZE; cpu-- > 0;)
                 if (CPU_ISSET(cpu, on))
-                        current_cpu = (int)cpu;
+                        pld_fake_run_on((int)cpu);
 }
 
 static const struct pld_os fake = {
@@ -698,6 +854,7 @@ static const struct pld_os fake = {
         .pool_free = fake_pool_free,
         .supports = fake_supports,
         .cpu = pld_fake_cpu,
+        .cpu_at = fake_cpu_at,
         .node_here = fake_node_here,
         .reserve_limit = fake_reserve_limit,
         .reserve = fake_reserve,
@@ -706,12 +863,17 @@ static const struct pld_os fake = {
         .close = fake_close,
         .drop = fake_drop,
         .map = fake_map,
+        .map_sparse = fake_map_sparse,
+        .open_sparse = fake_open_sparse,
         .map_pool = fake_map_pool,
         .move = fake_move,
         .bind = fake_bind,
+        .rebind = fake_rebind,
         .advise = fake_advise,
         .populate = fake_populate,
         .collapse = fake_collapse,
+        .lock = fake_lock,
+        .lock_limit = fake_lock_limit,
         .nodes_of = fake_nodes_of,
         .thread_create = fake_thread_create,
         .thread_settle = fake_thread_settle,

@@ -1,6 +1,7 @@
 noinst_LTLIBRARIES += libpld_numa.la
 libpld_numa_la_SOURCES = \
 	numa/backing.c numa/backing.h \
+	numa/image.c numa/image.h \
 	numa/machine.c numa/machine.h \
 	numa/node_thread.c numa/node_thread.h \
 	numa/os.h numa/os_linux.c \

@@ -9,6 +9,11 @@
  * N3  `allowed` has only bits below nnodes; it is all that changes after start,
  *     and an answer that is out of date costs a refused bind, nothing more.
  * N4  home_of_cpu[c] is UNKNOWN or what here_slow() would say on that CPU.
+ * N5  a node without any CPU is a slower tier, however near: it comes after all others,
+ *     unless it is preferred, asked for by name, striped, or there are no others.
+ * N6  of the first n huge pages of a stripe each node has its weight's share, to within one
+ *     huge page, for any n: a round is a fair order, not all of a node's pages in a row
+ *     (Tijdeman, "The chairman assignment problem", 1980).
  * Start is under the lock; everything else reads without. */
 #include "numa/machine.h"
 
@@ -22,7 +27,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { UNKNOWN = UINT8_MAX };
+enum { UNKNOWN = UINT8_MAX, MAX_ROUND = PLD_MAX_NODES * UINT8_MAX };
 static_assert((int)PLD_MAX_NODES < (int)UNKNOWN, "an index fits in a byte beside UNKNOWN");
 static_assert(PLD_MAX_NODES <= 64, "`allowed` is one word");
 
@@ -34,7 +39,8 @@ static _Atomic uint64_t allowed;                 /* N3; a bit an index */
 static _Atomic uint8_t home_of_cpu[CPU_SETSIZE]; /* N4 */
 static uint8_t distance[PLD_MAX_NODES][PLD_MAX_NODES];
 static uint64_t preferred_set;                   /* under a preferring policy */
-static unsigned stripe_weight;                   /* sum over the striped nodes */
+static unsigned round_length;                    /* sum of the striped nodes' weights */
+static uint8_t stripe_round[MAX_ROUND];          /* N6; const after start */
 
 /* --- which nodes ------------------------------------------------------------------ */
 
@@ -62,8 +68,10 @@ static void add_node(int id, const cpu_set_t *process)
         memset(node, 0, sizeof *node);
         node->id = id;
         node->weight = 1;
-        if (pld_os->cpus_of_node(id, &node->cpus) == 0)
+        if (pld_os->cpus_of_node(id, &node->cpus) == 0) {
+                node->far = CPU_COUNT(&node->cpus) == 0;
                 CPU_AND(&node->cpus, &node->cpus, process);
+        }
         node->ncpus = (unsigned)CPU_COUNT(&node->cpus);
         if (pld_os->memory(pld_machine.alone ? -1 : id, &memory) == 0)
                 node->nbytes = memory.total;
@@ -126,6 +134,16 @@ static void add_nodes(const struct pld_node_set *usable, const cpu_set_t *proces
                         add_node(id, process); /* N1 */
 }
 
+/* There is no second tier without a first (N5). */
+static void set_tiers(void)
+{
+        bool all = true;
+        for (unsigned i = 0; i < pld_machine.nnodes; i++)
+                all &= pld_machine.node[i].far;
+        for (unsigned i = 0; all && i < pld_machine.nnodes; i++)
+                pld_machine.node[i].far = false;
+}
+
 /* --- distances and orders ----------------------------------------------------------- */
 
 /* Distances from any kernel node to ours; what is not known is 10 here, 20 there. */
@@ -148,6 +166,8 @@ static bool is_before(unsigned from, unsigned x, unsigned y)
                 return x == from;
         if (prefers_x != prefers_y)
                 return prefers_x;
+        if (pld_machine.node[x].far != pld_machine.node[y].far) /* N5 */
+                return pld_machine.node[y].far;
         if (distance[from][x] != distance[from][y])
                 return distance[from][x] < distance[from][y];
         unsigned n = pld_machine.nnodes;
@@ -164,6 +184,12 @@ static void sort_order(unsigned from, uint8_t order[PLD_MAX_NODES]) /* N2 */
         }
 }
 
+static bool is_nearer(const uint8_t row[PLD_MAX_NODES], unsigned x, unsigned y)
+{
+        bool far_x = pld_machine.node[x].far, far_y = pld_machine.node[y].far;
+        return far_x != far_y ? far_y : row[x] < row[y]; /* N5 */
+}
+
 static unsigned nearest_to(int id)
 {
         uint8_t row[PLD_MAX_NODES];
@@ -171,7 +197,7 @@ static unsigned nearest_to(int id)
         uint64_t among = preferred_set ? preferred_set : ~UINT64_C(0);
         unsigned best = UNKNOWN;
         for (unsigned i = 0; i < pld_machine.nnodes; i++)
-                if (among >> i & 1 && (best == UNKNOWN || row[i] < row[best]))
+                if (among >> i & 1 && (best == UNKNOWN || is_nearer(row, i, best)))
                         best = i;
         return best;
 }
@@ -197,6 +223,42 @@ static uint64_t indices_of(const struct pld_node_set *set)
         return indices;
 }
 
+/* Whose is the n-th huge page (from 1 on), when given[] says who has those before it? Of
+ * the nodes that are behind their share by 1/slack of a page, the one that would soonest
+ * be behind by a page less that much. In parts of a page, so that all is whole numbers. */
+static unsigned next_of_round(unsigned n, uint64_t slack, const unsigned given[PLD_MAX_NODES])
+{
+        unsigned best = UNKNOWN;
+        uint64_t best_due = 0, best_weight = 0;
+        for (unsigned i = 0; i < pld_machine.nnodes; i++) {
+                const struct pld_node *node = &pld_machine.node[i];
+                uint64_t share = slack * n * node->weight;
+                uint64_t has = slack * given[i] * round_length;
+                if (!node->striped || share < has + round_length)
+                        continue;
+                uint64_t due = has + (slack - 1) * round_length; /* over the weight: when */
+                if (best != UNKNOWN && due * best_weight >= best_due * node->weight)
+                        continue;
+                best = i;
+                best_due = due;
+                best_weight = node->weight;
+        }
+        return best;
+}
+
+static void order_round(void) /* N6 */
+{
+        unsigned given[PLD_MAX_NODES] = { 0 }, nstriped = 0;
+        for (unsigned i = 0; i < pld_machine.nnodes; i++)
+                nstriped += pld_machine.node[i].striped;
+        for (unsigned n = 0; n < round_length; n++) {
+                unsigned i = next_of_round(n + 1, nstriped > 1 ? 2 * nstriped - 2 : 2, given);
+                PLD_CHECK(i != UNKNOWN);
+                given[i]++;
+                stripe_round[n] = (uint8_t)i;
+        }
+}
+
 static void set_stripes(uint64_t striped, bool weighted)
 {
         for (unsigned i = 0; i < pld_machine.nnodes; i++) {
@@ -205,8 +267,9 @@ static void set_stripes(uint64_t striped, bool weighted)
                 if (weighted)
                         node->weight = (uint8_t)pld_os->weight(node->id);
                 if (node->striped)
-                        stripe_weight += node->weight;
+                        round_length += node->weight;
         }
+        order_round();
 }
 
 /* A policy none of whose nodes can be used is as good as none. */
@@ -250,6 +313,7 @@ static int find_nodes(const char *setting, struct pld_os_policy *policy)
                 add_nodes(&usable, &process);
         else
                 add_whole(first_of(&usable), &process);
+        set_tiers();
         return 0;
 }
 
@@ -263,10 +327,11 @@ static int start_locked(const char *setting)
         if (error)
                 return error;
         preferred_set = 0;
-        stripe_weight = 0;
+        round_length = 0;
         set_policy(&policy);
         set_orders();
         set_preferred();
+        pld_machine.roams = pld_machine.nnodes > 1 && pld_machine.policy != PLD_POLICY_INTERLEAVE;
         pld_store_relaxed(&allowed, pld_mask(0, pld_machine.nnodes));
         return 0;
 }
@@ -347,13 +412,5 @@ unsigned pld_machine_here(void)
 unsigned pld_machine_stripe_node(size_t huge_index)
 {
         PLD_ASSERT(pld_machine.policy == PLD_POLICY_INTERLEAVE);
-        unsigned at = (unsigned)(huge_index % stripe_weight);
-        for (unsigned i = 0; i < pld_machine.nnodes; i++) {
-                if (!pld_machine.node[i].striped)
-                        continue;
-                if (at < pld_machine.node[i].weight)
-                        return allowed_for(i);
-                at -= pld_machine.node[i].weight;
-        }
-        return 0;
+        return allowed_for(stripe_round[huge_index % round_length]);
 }

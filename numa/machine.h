@@ -27,8 +27,9 @@ struct pld_node {
         unsigned ncpus; /* of those below; 0: a node of memory only */
         cpu_set_t cpus; /* the node's that the process may run on */
         size_t nbytes;  /* memory of the node, used or not */
-        uint8_t weight; /* huge pages in a row under interleave, >= 1 */
+        uint8_t weight; /* its share of a stripe, >= 1 */
         bool striped;   /* in the interleave mask */
+        bool far;       /* memory without any CPU: a slower tier, taken after the others */
 };
 
 /* Const after start. */
@@ -36,7 +37,8 @@ struct pld_machine {
         unsigned nnodes;
         struct pld_node node[PLD_MAX_NODES];
         /* Where to look for memory when node i has none: order[i][0] == i, then by
-         * distance, under a preferring policy the preferred ones before the others. */
+         * distance, those without CPUs after those with, under a preferring policy the
+         * preferred ones before the others. */
         uint8_t order[PLD_MAX_NODES][PLD_MAX_NODES];
         enum pld_policy policy;
         unsigned npreferred;              /* preferred: how many there are */
@@ -45,6 +47,7 @@ struct pld_machine {
         bool has_numa; /* the kernel knows nodes */
         bool may_bind; /* and lets the process bind to them; else all is one node here */
         bool alone;    /* the only node that has memory: its memory is the system's */
+        bool roams;    /* what is here for a thread can change when it moves */
 };
 
 extern struct pld_machine pld_machine;

@@ -48,9 +48,12 @@ struct pld_os {
         int (*distances)(int id, uint8_t row[PLD_NODE_IDS]);
         unsigned (*weight)(int id); /* of weighted interleave; >= 1 */
         int (*memory)(int id, struct pld_os_memory *out); /* id < 0: of all nodes together */
-        int (*pool_free)(int id, size_t *npages); /* 2M hugetlb pages free; likewise */
+        /* Free hugetlb pages of that kind, 1G or 2M; likewise. */
+        int (*pool_free)(int id, enum pld_backing kind, size_t *npages);
         bool (*supports)(enum pld_backing kind);
         int (*cpu)(void); /* the calling thread's, cheaply; negative: unknown */
+        /* Where the kernel keeps that number as long as the thread lives; NULL: nowhere. */
+        const _Atomic uint32_t *(*cpu_at)(void);
         int (*node_here)(int *cpu); /* kernel id of the calling thread's CPU, and that CPU */
 
         /* --- addresses and pages; nbytes are whole base pages --- */
@@ -61,13 +64,20 @@ struct pld_os {
         int (*close)(void *at, size_t nbytes); /* …is reserved only; its pages go back */
         int (*drop)(void *at, size_t nbytes);  /* the pages go back, access stays */
         void *(*map)(size_t nbytes); /* zero, touched lazily, unplaced; NULL */
-        void *(*map_pool)(size_t nbytes); /* of 2M hugetlb pages, anywhere; NULL with errno */
+        void *(*map_sparse)(size_t nbytes); /* the same, to be written only where it is opened */
+        int (*open_sparse)(void *at, size_t nbytes);
+        /* Of hugetlb pages, anywhere, without access; NULL with errno. */
+        void *(*map_pool)(size_t nbytes, enum pld_backing kind);
         int (*move)(void *from, void *to, size_t nbytes); /* a pool mapping over a reserved one */
         int (*bind)(void *at, size_t nbytes, int id);
+        /* The same, and what is there already is moved; -EIO: not all of it. */
+        int (*rebind)(void *at, size_t nbytes, int id);
         int (*advise)(void *at, size_t nbytes, bool huge); /* transparent huge pages or none */
         /* Every page is there afterwards; faults: how many it took. Never a signal. */
         int (*populate)(void *at, size_t nbytes, size_t *faults);
         int (*collapse)(void *at, size_t nbytes); /* 0: all of it is huge now */
+        int (*lock)(void *at, size_t nbytes); /* the pages stay in memory until they are closed */
+        size_t (*lock_limit)(void); /* bytes that the process may lock in all */
         /* ids[i]: the node of pages[i], or -errno. */
         int (*nodes_of)(void **pages, size_t n, int *ids);
 

@@ -10,9 +10,13 @@
  *     and leaves a hole for any other mmap() of the process to fall into.
  * O2  So hugetlb pages are mapped elsewhere, populated there and moved in, which
  *     the kernel does since 5.16; on an older one they are not supported.
- * O3  Nothing here touches hugetlb memory that is not populated: no SIGBUS. */
+ * O3  Nothing here touches hugetlb memory that is not populated: no SIGBUS.
+ * O4  Under mlockall() the kernel populates what can be accessed, as soon as it can:
+ *     so memory is mapped without access, bound, and opened last; and large tables
+ *     are opened piece by piece. What can only be read gets no memory of its own. */
 #include "numa/os.h"
 
+#include "base/atomic.h"
 #include "base/bits.h"
 #include "base/check.h"
 #include "base/parse.h"
@@ -32,23 +36,31 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#if __has_include(<sys/rseq.h>) /* glibc 2.35 */
+#include <sys/rseq.h>
+#define HAS_RSEQ 1
+#else
+#define HAS_RSEQ 0
+#endif
+
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
-#ifndef MAP_HUGE_2MB
-#define MAP_HUGE_2MB (21 << 26)
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
 #endif
 
 enum {
         TEXT_BYTES = 8192,                /* the longest file that is read */
+        POOL_SHIFT = 26,                  /* mmap()'s flags hold the log2 of the page size */
+        GIGANTIC_SHIFT = 30,
         MODE_PREFERRED_MANY = 5,          /* Linux 5.15 */
         MODE_WEIGHTED_INTERLEAVE = 6,     /* Linux 6.9 */
         MAXNODE = PLD_NODE_IDS + 1,       /* the kernel takes one less than it is told */
         PROMPT_SLICE_NS = 100000,         /* the shortest that the kernel allows */
-        DATA_SHARE = 64,                  /* so many bytes are reserved for one that may be data */
         RESERVED = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
 };
 
@@ -80,7 +92,7 @@ static int read_text(const char *path, char text[TEXT_BYTES])
 
 static int read_node_text(int id, const char *file, char text[TEXT_BYTES])
 {
-        char path[96];
+        char path[128];
         snprintf(path, sizeof path, "/sys/devices/system/node/node%d/%s", id, file);
         return read_text(path, text);
 }
@@ -296,13 +308,24 @@ static int linux_memory(int id, struct pld_os_memory *out)
                       : node_memory(id, (size_t)info.totalram * info.mem_unit, out);
 }
 
-static int linux_pool_free(int id, size_t *npages)
+static int pool_shift(enum pld_backing kind)
 {
-        char text[TEXT_BYTES];
+        return kind == PLD_BACKING_1G ? GIGANTIC_SHIFT : PLD_HUGE_SHIFT;
+}
+
+static int pool_flags(enum pld_backing kind)
+{
+        return MAP_HUGETLB | pool_shift(kind) << POOL_SHIFT;
+}
+
+static int linux_pool_free(int id, enum pld_backing kind, size_t *npages)
+{
+        char file[64], path[96], text[TEXT_BYTES];
         int64_t n;
-        int error = id < 0 ? read_text("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages",
-                                       text)
-                           : read_node_text(id, "hugepages/hugepages-2048kB/free_hugepages", text);
+        snprintf(file, sizeof file, "hugepages/hugepages-%dkB/free_hugepages",
+                 1 << (pool_shift(kind) - 10));
+        snprintf(path, sizeof path, "/sys/kernel/mm/%s", file);
+        int error = id < 0 ? read_text(path, text) : read_node_text(id, file, text);
         if (!error)
                 error = pld_parse_int(text, 0, INT64_MAX, &n);
         if (!error)
@@ -310,25 +333,25 @@ static int linux_pool_free(int id, size_t *npages)
         return error;
 }
 
-/* A hugetlb mapping can be moved (O2); asked with one that reserves no page. */
-static bool pool_moves(void)
+/* There are such hugetlb mappings, and they can be moved (O2); asked with one that
+ * reserves no page. */
+static bool pool_moves(enum pld_backing kind)
 {
-        void *from = mmap(NULL, PLD_HUGE_BYTES, PROT_NONE,
-                          RESERVED | MAP_HUGETLB | MAP_HUGE_2MB, -1, 0);
+        size_t nbytes = (size_t)1 << pool_shift(kind);
+        void *from = mmap(NULL, nbytes, PROT_NONE, RESERVED | pool_flags(kind), -1, 0);
         if (from == MAP_FAILED)
                 return false;
-        char *room = mmap(NULL, 2 * PLD_HUGE_BYTES, PROT_NONE, RESERVED, -1, 0);
+        char *room = mmap(NULL, 2 * nbytes, PROT_NONE, RESERVED, -1, 0);
         bool moved = false;
         if (room != MAP_FAILED) {
-                void *to = (void *)pld_round_up((uintptr_t)room, PLD_HUGE_BYTES);
-                moved = mremap(from, PLD_HUGE_BYTES, PLD_HUGE_BYTES,
-                               MREMAP_MAYMOVE | MREMAP_FIXED, to) == to;
+                void *to = (void *)pld_round_up((uintptr_t)room, nbytes);
+                moved = mremap(from, nbytes, nbytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to;
                 if (moved)
-                        munmap(to, PLD_HUGE_BYTES);
-                munmap(room, 2 * PLD_HUGE_BYTES);
+                        munmap(to, nbytes);
+                munmap(room, 2 * nbytes);
         }
         if (!moved)
-                munmap(from, PLD_HUGE_BYTES);
+                munmap(from, nbytes);
         return moved;
 }
 
@@ -347,8 +370,9 @@ static bool thp_is_on(void)
 static bool linux_supports(enum pld_backing kind)
 {
         switch (kind) {
+        case PLD_BACKING_1G:
         case PLD_BACKING_2M:
-                return pool_moves();
+                return pool_moves(kind);
         case PLD_BACKING_THP:
                 return thp_is_on();
         default:
@@ -360,6 +384,21 @@ static bool linux_supports(enum pld_backing kind)
 static int linux_cpu(void)
 {
         return sched_getcpu();
+}
+
+/* The restartable-sequences area, which glibc registers for each thread and the kernel
+ * brings up to date before the thread runs on. */
+static const _Atomic uint32_t *linux_cpu_at(void)
+{
+#if HAS_RSEQ
+        if (__rseq_size > 0) {
+                char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
+                _Atomic uint32_t *at = (_Atomic uint32_t *)(area + offsetof(struct rseq, cpu_id));
+                if ((int32_t)pld_load_relaxed(at) >= 0)
+                        return at;
+        }
+#endif
+        return NULL;
 }
 
 static int linux_node_here(int *cpu)
@@ -379,9 +418,6 @@ static size_t linux_reserve_limit(void)
         size_t most = SIZE_MAX;
         if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
                 most = limit.rlim_cur / 4 * 3; /* the rest of the program wants some too */
-        /* Tables take a thousandth of what is reserved, and count as data. */
-        if (getrlimit(RLIMIT_DATA, &limit) == 0 && limit.rlim_cur < most / DATA_SHARE)
-                most = limit.rlim_cur * DATA_SHARE;
 #if PLD_TSAN
         if (most > 512 * PLD_GIB) /* what its shadow covers of where mmap() lands */
                 most = 512 * PLD_GIB;
@@ -410,8 +446,17 @@ static int linux_close(void *at, size_t nbytes)
         return mmap(at, nbytes, PROT_NONE, RESERVED | MAP_FIXED, -1, 0) == at ? 0 : -errno;
 }
 
+/* Locked memory, by us or by the program's mlockall(), has to be asked for by another
+ * name; before Linux 5.18 it has to be unlocked. */
 static int linux_drop(void *at, size_t nbytes)
 {
+        if (madvise(at, nbytes, MADV_DONTNEED) == 0)
+                return 0;
+        if (errno != EINVAL)
+                return -errno;
+        if (madvise(at, nbytes, MADV_DONTNEED_LOCKED) == 0)
+                return 0;
+        munlock(at, nbytes);
         return madvise(at, nbytes, MADV_DONTNEED) == 0 ? 0 : -errno;
 }
 
@@ -421,12 +466,18 @@ static void *linux_map(size_t nbytes)
         return at == MAP_FAILED ? NULL : at;
 }
 
+static void *linux_map_sparse(size_t nbytes)
+{
+        void *at = mmap(NULL, nbytes, PROT_READ, RESERVED, -1, 0);
+        return at == MAP_FAILED ? NULL : at;
+}
+
 /* Reserves in the pool: so after a fork the copy on write of the parent succeeds,
  * at the child's cost, where an unreserved page would be a SIGBUS. */
-static void *linux_map_pool(size_t nbytes)
+static void *linux_map_pool(size_t nbytes, enum pld_backing kind)
 {
-        void *at = mmap(NULL, nbytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB, -1, 0);
+        void *at = mmap(NULL, nbytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | pool_flags(kind),
+                        -1, 0);
         return at == MAP_FAILED ? NULL : at;
 }
 
@@ -440,6 +491,14 @@ static int linux_bind(void *at, size_t nbytes, int id)
         unsigned long mask[PLD_NODE_IDS / 64] = { 0 };
         mask[id / 64] = 1ul << (id % 64);
         return mbind(at, nbytes, MPOL_BIND, mask, MAXNODE, 0) == 0 ? 0 : -errno;
+}
+
+static int linux_rebind(void *at, size_t nbytes, int id)
+{
+        unsigned long mask[PLD_NODE_IDS / 64] = { 0 };
+        mask[id / 64] = 1ul << (id % 64);
+        unsigned flags = MPOL_MF_MOVE | MPOL_MF_STRICT;
+        return mbind(at, nbytes, MPOL_BIND, mask, MAXNODE, flags) == 0 ? 0 : -errno;
 }
 
 static int linux_advise(void *at, size_t nbytes, bool huge)
@@ -482,6 +541,20 @@ static int linux_populate(void *at, size_t nbytes, size_t *faults)
 static int linux_collapse(void *at, size_t nbytes)
 {
         return madvise(at, nbytes, MADV_COLLAPSE) == 0 ? 0 : -errno;
+}
+
+/* Not by mlock(), which Address Sanitizer makes a promise without a deed. */
+static int linux_lock(void *at, size_t nbytes)
+{
+        return syscall(SYS_mlock, at, nbytes) == 0 ? 0 : -errno;
+}
+
+static size_t linux_lock_limit(void)
+{
+        struct rlimit limit;
+        if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+                return SIZE_MAX;
+        return limit.rlim_cur;
 }
 
 /* Seccomp profiles that forbid move_pages() may allow this. */
@@ -570,6 +643,7 @@ const struct pld_os pld_os_linux = {
         .pool_free = linux_pool_free,
         .supports = linux_supports,
         .cpu = linux_cpu,
+        .cpu_at = linux_cpu_at,
         .node_here = linux_node_here,
         .reserve_limit = linux_reserve_limit,
         .reserve = linux_reserve,
@@ -578,12 +652,17 @@ const struct pld_os pld_os_linux = {
         .close = linux_close,
         .drop = linux_drop,
         .map = linux_map,
+        .map_sparse = linux_map_sparse,
+        .open_sparse = linux_open,
         .map_pool = linux_map_pool,
         .move = linux_move,
         .bind = linux_bind,
+        .rebind = linux_rebind,
         .advise = linux_advise,
         .populate = linux_populate,
         .collapse = linux_collapse,
+        .lock = linux_lock,
+        .lock_limit = linux_lock_limit,
         .nodes_of = linux_nodes_of,
         .thread_create = linux_thread_create,
         .thread_settle = linux_thread_settle,

@@ -6,6 +6,8 @@
 #ifndef PLD_NUMA_RANGE_H
 #define PLD_NUMA_RANGE_H
 
+#include "base/bits.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,7 +18,7 @@ struct pld_range {
         unsigned slice_shift, nslices;
 };
 
-extern struct pld_range pld_range; /* const after reserve */
+extern struct pld_range pld_range PLD_HIDDEN; /* const after reserve */
 
 /* Maps the range without access. Slices are 1 TiB each, or half of that, or a
  * quarter… down to 2 MiB: the largest that the system grants. -ENOMEM when even

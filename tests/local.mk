@@ -24,6 +24,7 @@ tests_numa_unit_SOURCES = \
 	tests/numa/machine_setup.h \
 	tests/numa/test_backing.c \
 	tests/numa/test_fake.c \
+	tests/numa/test_image.c \
 	tests/numa/test_machine.c \
 	tests/numa/test_node_thread.c \
 	tests/numa/test_os_linux.c \
@@ -54,6 +55,15 @@ tests_guest_place_numa_LDADD = $(FLOOR1)
 check_PROGRAMS += tests/guest/place_heap
 tests_guest_place_heap_SOURCES = tests/guest/place_heap.c tests/guest/place.h
 tests_guest_place_heap_LDADD = $(FLOOR3)
+check_PROGRAMS += tests/guest/place_moves
+tests_guest_place_moves_SOURCES = tests/guest/place_moves.c tests/guest/place.h
+tests_guest_place_moves_LDADD = $(FLOOR3)
+check_PROGRAMS += tests/guest/place_reserve
+tests_guest_place_reserve_SOURCES = tests/guest/place_reserve.c tests/guest/place.h
+tests_guest_place_reserve_LDADD = $(FLOOR3)
+check_PROGRAMS += tests/guest/place_migrate
+tests_guest_place_migrate_SOURCES = tests/guest/place_migrate.c tests/guest/place.h
+tests_guest_place_migrate_LDADD = $(FLOOR3)
 TESTS += tests/guest/run
 EXTRA_DIST += tests/guest/inside tests/guest/numaguest tests/guest/run
 
@@ -73,6 +83,7 @@ include tests/kvd/local.mk
 include tests/preload/local.mk
 include tests/silent/local.mk
 include tests/stress/local.mk
+include tests/uring_echo/local.mk
 
 # What is quick enough for a build with a sanitizer.
 .PHONY: print-quick-tests

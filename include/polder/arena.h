@@ -43,7 +43,19 @@ size_t polder_malloc_usable_size(const void *p);
 
 /* Home node (the kernel's number) of any address of Polder's; -ENOENT for others. */
 int polder_node_of(const void *p);
-/* Gives idle huge pages back to the kernel now; the bytes given. */
+/* Moves a large block (or a part of it: huge pages are moved whole) to another node, with
+ * what it holds, and binds it there: of polder_malloc() or polder_new() with more than
+ * 256 KiB, or a region's. It stays where it is in the address space, and may be in use,
+ * but must not be freed or resized meanwhile; blocks that are aligned to 2 MiB and
+ * multiples of that move completely. Threads wait for the kernel where they touch it.
+ * 0; -EBUSY: the huge pages at its ends that hold other blocks as well stayed, or ones
+ * that are pinned, or shared with a forked child; the others have moved.
+ * -EINVAL: no such block, not inside of it, or the node is unknown or not allowed;
+ * -ENOMEM: the node has too little memory; -EPERM: the kernel forbids it. After these
+ * some may have moved; polder_node_of() tells. */
+int polder_migrate(void *p, size_t nbytes, int node);
+/* Gives idle huge pages, and the free pages of others, back to the kernel now; the bytes
+ * given. */
 size_t polder_release(void);
 
 #ifdef __cplusplus

@@ -2,7 +2,10 @@ polderincludedir = $(includedir)/polder
 polderinclude_HEADERS = \
 	include/polder/arena.h \
 	include/polder/collected.h \
+	include/polder/extent.h \
+	include/polder/heap.h \
 	include/polder/polder.h \
+	include/polder/pool.h \
 	include/polder/region.h \
 	include/polder/start.h \
 	include/polder/stats.h \

@@ -9,6 +9,9 @@
 
 #include <polder/arena.h>
 #include <polder/collected.h>
+#include <polder/extent.h>
+#include <polder/heap.h>
+#include <polder/pool.h>
 #include <polder/region.h>
 #include <polder/start.h>
 #include <polder/stats.h>

@@ -30,6 +30,7 @@ struct polder_options {
         enum polder_gc gc;            /* what automatic cycles are */
         int workers_per_node;         /* 0: a quarter of the node's CPUs */
         const char *debug;            /* "gctrace=1,verify" */
+        bool lock;                    /* what is backed is locked in memory, as far as allowed */
 };
 
 void polder_options_init(struct polder_options *options);

@@ -33,8 +33,53 @@ struct polder_stats {
 
 /* Fills in as much as stats->struct_size has room for; 0, or -EINVAL. */
 int polder_stats_read(struct polder_stats *stats);
-/* format: "text", "json" or "prometheus"; 0, -EINVAL, or -EIO. */
+/* Of one node. Those that end in _bytes are bytes. */
+struct polder_node_stats {
+        size_t struct_size;          /* set by the caller */
+        int node;                    /* the kernel's number */
+        size_t tier;                 /* 0; 1: without CPUs, taken last or when asked for */
+        size_t allowed;              /* 1; 0: a cpuset, or unplugging, took it from the process */
+        size_t total_bytes;          /* of the node when Polder started, whoever uses it */
+        size_t backed_1g_bytes, backed_2m_bytes, backed_thp_bytes, backed_base_bytes;
+        size_t locked_bytes;         /* of these */
+        size_t used_bytes;           /* in blocks, objects and regions, and beside them in spans */
+        size_t idle_bytes;           /* in huge pages of which nothing is in use */
+        uint64_t allocated_bytes;    /* ever, by spans */
+        uint64_t foreign_bytes;      /* of these, wanted on another node that had none */
+        uint64_t missed_bytes;       /* wanted on this node, and found on another */
+        uint64_t freed_abroad_bytes; /* of small blocks, by threads on other nodes */
+        uint64_t arrivals;           /* of threads that came with memory of another node */
+};
+
+/* 0; -EINVAL for a size that is not known; -ENOENT for a node that Polder does not use,
+ * or before it has started. */
+int polder_node_stats_read(int node, struct polder_node_stats *stats);
+/* Everything: what is above, and the same of each node.
+ * format: "text", "json" or "prometheus"; 0, -EINVAL, or -EIO. */
 int polder_stats_print(FILE *to, const char *format);
+
+/* What memory is made of: one row for each node and kind of pages of which there is any. */
+struct polder_backing {
+        int node;            /* the kernel's number */
+        const char *pages;   /* "1G", "2M", "thp" or "base" */
+        size_t bytes;        /* backed now */
+        size_t locked_bytes; /* of those, what cannot be paged out */
+};
+
+/* Why memory is not made of what was asked for: steps down the chain of POLDER_PAGES, and
+ * what had to be done without. polder(7) has the reasons. */
+struct polder_fallback {
+        const char *pages;  /* what was left */
+        const char *reason; /* such as "pool-empty" */
+        uint64_t count;     /* since the start */
+};
+
+/* Fill in at most n rows, and return how many there are. Each row was true at some moment.
+ * Before Polder has started there is none. */
+size_t polder_backing_read(struct polder_backing *out, size_t n);
+size_t polder_fallbacks_read(struct polder_fallback *out, size_t n);
+/* Both tables, and what became of the reserve, as text; 0 or -EIO. */
+int polder_backing_print(FILE *to);
 
 #ifdef __cplusplus
 }

@@ -6,12 +6,17 @@ tests_arena_unit_SOURCES = \
 	tests/arena/test_cache.c \
 	tests/arena/test_central.c \
 	tests/arena/test_decay.c \
+	tests/arena/test_extent.c \
+	tests/arena/test_heap.c \
 	tests/arena/test_huge.c \
 	tests/arena/test_malloc.c \
 	tests/arena/test_manual.c \
+	tests/arena/test_migrate.c \
 	tests/arena/test_page_heap.c \
 	tests/arena/test_page_map.c \
+	tests/arena/test_pool.c \
 	tests/arena/test_region.c \
+	tests/arena/test_report.c \
 	tests/arena/test_settings.c \
 	tests/arena/test_size_class.c \
 	tests/arena/test_span.c \
@@ -29,3 +34,8 @@ endif
 check_PROGRAMS += tests/arena/stress_malloc
 TESTS += tests/arena/stress_malloc
 tests_arena_stress_malloc_LDADD = $(FLOOR2)
+
+# Likewise: listeners come and go while threads change what is backed.
+check_PROGRAMS += tests/arena/extent_threads
+TESTS += tests/arena/extent_threads
+tests_arena_extent_threads_LDADD = $(FLOOR2)

@@ -79,10 +79,12 @@ Test(bin, steady_use_of_a_bin_touches_no_span)
 
 static unsigned nremote(const struct pld_span *span)
 {
-        uintptr_t at = pld_load_relaxed(&span->manual.remote) & ~(uintptr_t)PLD_MANUAL_FULL;
+        uintptr_t word = pld_load_relaxed(&span->manual.remote);
+        uintptr_t at = word << 16 >> 16 & ~(uintptr_t)PLD_MANUAL_FULL;
         unsigned n = 0;
         for (; at; at = (uintptr_t)((struct pld_block *)at)->next)
                 n++;
+        cr_expect_eq(n, word >> 48, "the word says how many there are");
         return n;
 }
 
@@ -186,4 +188,115 @@ Test(bin, a_block_freed_twice_by_a_stranger_is_found, .signal = SIGABRT)
 {
         arena_test_start(1);
         arena_test_thread(free_twice, polder_malloc(64));
+}
+
+/* ---- Threads that move (N4; cache.c, K3) */
+
+enum { CPU_OF_0 = 0, CPU_OF_1 = 2 }; /* arena_test_machine() */
+
+static bool is_on(const void *p, unsigned node)
+{
+        return polder_node_of(p) == arena_test_id(node);
+}
+
+/* As often as it takes to be sure that the answer is no accident. */
+static bool pairs_are_on(size_t nbytes, unsigned node)
+{
+        bool all = true;
+        for (int i = 0; i < 100; i++) {
+                void *p = polder_malloc(nbytes);
+                all &= is_on(p, node);
+                polder_free(p);
+        }
+        return all;
+}
+
+Test(bin, what_a_thread_keeps_is_of_the_node_it_is_on_whatever_the_size)
+{
+        static const size_t sizes[] = { 1, 16, 1000, 2000, 40000, 200000, 1 << 20 };
+        arena_test_start(2);
+        for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+                pld_fake_run_on(CPU_OF_0);
+                cr_expect(pairs_are_on(sizes[i], 0));
+                pld_fake_run_on(CPU_OF_1);
+                cr_expect(pairs_are_on(sizes[i], 1), "%zu bytes", sizes[i]);
+                void *p = polder_aligned_alloc(64, sizes[i]);
+                pld_fake_run_on(CPU_OF_0);
+                void *q = polder_realloc(p, 3 * sizes[i]);
+                cr_expect(is_on(q, 0) || q == p);
+                polder_free(q);
+        }
+        arena_test_nothing_left();
+}
+
+Test(bin, another_cpu_of_the_node_is_no_move)
+{
+        arena_test_start(2);
+        void *p = polder_malloc(64);
+        polder_free(p);
+        pld_fake_run_on(CPU_OF_0 + 1);
+        cr_expect_eq(polder_malloc(64), p);
+        polder_free(p);
+}
+
+Test(bin, a_thread_that_moves_gives_up_what_it_kept)
+{
+        void *blocks[N64];
+        arena_test_start(2);
+        allocate_a_span(blocks);
+        for (unsigned i = 0; i < span_count(); i++)
+                polder_free(blocks[i]);
+        polder_free(polder_malloc(1 << 20));
+        cr_expect_gt(nbinned(64), 0);
+        pld_fake_run_on(CPU_OF_1);
+        void *p = polder_malloc(128);
+        cr_expect_eq(nbinned(64), 0);
+        cr_expect_eq(pld_cache_mine->bins.large_bytes, 0);
+        cr_expect_eq(pld_spans_live(), 1, "that of the new block");
+        polder_free(p);
+        arena_test_nothing_left();
+}
+
+Test(bin, blocks_freed_after_a_move_go_home)
+{
+        void *blocks[N64], *again[N64];
+        arena_test_start(2);
+        allocate_a_span(blocks);
+        struct pld_span *span = span_of(blocks[0]);
+        pld_fake_run_on(CPU_OF_1);
+        polder_free(polder_malloc(64));
+        free_a_span(blocks);
+        allocate_a_span(again);
+        for (unsigned i = 0; i < span_count(); i++)
+                cr_assert(is_on(again[i], 1));
+        free_a_span(again);
+        pld_fake_run_on(CPU_OF_0);
+        bool found = false;
+        allocate_a_span(again);
+        for (unsigned i = 0; i < span_count(); i++)
+                found |= span_of(again[i]) == span;
+        cr_expect(found || pld_spans_live() == 1, "its memory is used again");
+        free_a_span(again);
+        arena_test_nothing_left();
+}
+
+Test(bin, where_the_cpu_cannot_be_read_it_is_asked_for)
+{
+        arena_test_machine(2);
+        pld_fake_hide_cpu();
+        struct pld_arena_settings settings = arena_test_settings();
+        cr_assert_eq(pld_arena_start(&settings), 0);
+        cr_expect(pairs_are_on(64, 0));
+        pld_fake_run_on(CPU_OF_1);
+        cr_expect(pairs_are_on(64, 1));
+}
+
+Test(bin, on_one_node_no_block_asks_where_the_thread_is)
+{
+        arena_test_start(1);
+        polder_free(polder_malloc(64));
+        cr_expect_gt(pld_cache_rooted_end, PLD_MANUAL_MAX);
+        cr_expect_not(pld_cache_may_have_moved(pld_cache_mine));
+        pld_fake_run_on(1);
+        cr_expect_not(pld_cache_may_have_moved(pld_cache_mine));
 }

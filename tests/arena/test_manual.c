@@ -210,7 +210,7 @@ Test(manual, reclaim_finds_abandoned_spans_that_became_empty)
         for (unsigned i = 0; i < span_count(); i++) {
                 struct pld_block *block = blocks[i];
                 *block = (struct pld_block){ .key = pld_manual_key_of(block) };
-                pld_manual_send_back(span, block, block);
+                pld_manual_send_back(span, (struct pld_chain){ block, block, 1 });
         }
         pld_store_relaxed(&span->manual.owner, NULL);
         cr_expect_gt(pld_manual_reclaim(), 0);

@@ -9,7 +9,7 @@
 static struct pld_run take(unsigned slice, size_t npages, size_t align)
 {
         struct pld_run run;
-        cr_assert_eq(pld_page_heap_alloc(slice, npages, align, &run), 0);
+        cr_assert_eq(pld_page_heap_alloc(slice, npages, align, false, &run), 0);
         cr_assert_eq(run.npages, npages);
         cr_assert_eq(run.at % align, 0);
         cr_assert_eq(pld_range_slice_of(run.at), slice);
@@ -118,7 +118,7 @@ Test(page_heap, the_limit_is_a_wall_and_idle_memory_is_given_for_it)
         cr_assert_eq(pld_arena_start(&settings), 0);
         struct pld_run a = take(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES), run;
         take(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES);
-        cr_expect_eq(pld_page_heap_alloc(0, 1, PLD_PAGE_BYTES, &run), -ENOMEM);
+        cr_expect_eq(pld_page_heap_alloc(0, 1, PLD_PAGE_BYTES, false, &run), -ENOMEM);
         pld_page_heap_free(a);
         take(1, 1, PLD_PAGE_BYTES);
         cr_expect_eq(pld_page_heap_backed_bytes(), 2 * PLD_HUGE_BYTES);
@@ -130,7 +130,7 @@ Test(page_heap, a_node_without_memory_is_an_error_and_leaves_nothing_behind)
         struct pld_run run;
         arena_test_start(2);
         pld_fake_set_free(arena_test_id(0), 0);
-        cr_expect_eq(pld_page_heap_alloc(0, 3 * PLD_HUGE_PAGES, PLD_PAGE_BYTES, &run), -ENOMEM);
+        cr_expect_eq(pld_page_heap_alloc(0, 3 * PLD_HUGE_PAGES, PLD_PAGE_BYTES, false, &run), -ENOMEM);
         cr_expect_eq(pld_page_heap_backed_bytes(), 0);
         pld_page_heap_verify();
         pld_fake_set_free(arena_test_id(0), PLD_GIB * 4);
@@ -142,9 +142,9 @@ Test(page_heap, more_than_a_slice_is_refused)
 {
         struct pld_run run;
         arena_test_start(1);
-        cr_expect_eq(pld_page_heap_alloc(0, SIZE_MAX >> PLD_PAGE_SHIFT, PLD_PAGE_BYTES, &run),
+        cr_expect_eq(pld_page_heap_alloc(0, SIZE_MAX >> PLD_PAGE_SHIFT, PLD_PAGE_BYTES, false, &run),
                      -ENOMEM);
-        cr_expect_eq(pld_page_heap_alloc(0, 1, (size_t)1 << 62, &run), -ENOMEM);
+        cr_expect_eq(pld_page_heap_alloc(0, 1, (size_t)1 << 62, false, &run), -ENOMEM);
 }
 
 Test(page_heap, every_slice_is_backed_by_its_node)
@@ -205,6 +205,8 @@ Test(page_heap, random_runs_never_overlap_and_all_come_back)
                 }
                 if (step % 1000 == 0)
                         pld_page_heap_release(step % 2000 ? pld_now_ns() : UINT64_MAX);
+                if (step % 100 == 0)
+                        pld_page_heap_shed(UINT64_MAX, step % 200);
         }
         for (unsigned i = 0; i < N; i++)
                 if (runs[i].npages)
@@ -214,4 +216,289 @@ Test(page_heap, random_runs_never_overlap_and_all_come_back)
         pld_page_heap_release(UINT64_MAX);
         cr_expect_eq(pld_page_heap_backed_bytes(), 0);
         cr_expect_null(pld_fake_disaster());
+}
+
+/* ---- Laziness */
+
+static struct pld_run take_populated(size_t npages)
+{
+        struct pld_run run;
+        cr_assert_eq(pld_page_heap_alloc(0, npages, PLD_PAGE_BYTES, true, &run), 0);
+        cr_expect_not(run.lazy);
+        return run;
+}
+
+Test(page_heap, only_what_must_not_fault_is_populated)
+{
+        arena_test_start(1);
+        struct pld_run lazy = take(0, 3, PLD_PAGE_BYTES);
+        cr_expect(lazy.lazy && lazy.zeroed);
+        cr_expect_eq(pld_fake_calls(PLD_FAKE_POPULATE), 0);
+        take_populated(2);
+        cr_expect_eq(pld_fake_calls(PLD_FAKE_POPULATE), 1, "in the same huge page");
+        cr_expect_eq(pld_page_heap_backed_bytes(), PLD_HUGE_BYTES);
+        take(0, 3 * PLD_HUGE_PAGES, PLD_PAGE_BYTES);
+        cr_expect_eq(pld_fake_calls(PLD_FAKE_POPULATE), 1);
+        struct pld_run row = take_populated(2 * PLD_HUGE_PAGES);
+        unsigned ncalls = pld_fake_calls(PLD_FAKE_POPULATE);
+        cr_expect_gt(ncalls, 1);
+        pld_page_heap_free(row);
+        take_populated(2 * PLD_HUGE_PAGES);
+        cr_expect_eq(pld_fake_calls(PLD_FAKE_POPULATE), ncalls, "once is enough");
+        pld_page_heap_verify();
+}
+
+Test(page_heap, a_run_that_cannot_be_populated_is_no_run)
+{
+        struct pld_run run;
+        arena_test_start(1);
+        take(0, 3, PLD_PAGE_BYTES);
+        pld_fake_forbid(PLD_FAKE_POPULATE, ENOMEM);
+        cr_expect_eq(pld_page_heap_alloc(0, 2, PLD_PAGE_BYTES, true, &run), -ENOMEM);
+        cr_expect_eq(pld_page_heap_used_bytes(), 3 * PLD_PAGE_BYTES);
+        pld_page_heap_verify();
+}
+
+Test(page_heap, with_a_reserve_all_is_populated)
+{
+        struct pld_arena_settings settings = arena_test_settings();
+        settings.reserve = PLD_HUGE_BYTES;
+        arena_test_machine(1);
+        cr_assert_eq(pld_arena_start(&settings), 0);
+        cr_assert_eq(pld_arena_prefault_wait(), 0);
+        cr_expect_not(take(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES).lazy);
+        cr_expect_not(take(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES).lazy, "beyond it too");
+}
+
+Test(page_heap, the_first_huge_pages_of_malloc_are_base_pages)
+{
+        arena_test_start(1);
+        take(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES);
+        cr_expect_eq(pld_page_heap_huge_bytes(), 0);
+        for (int i = 0; i < 20; i++)
+                take(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES);
+        size_t small = pld_page_heap_backed_bytes() - pld_page_heap_huge_bytes();
+        cr_expect_leq(small, 8 * PLD_MIB, "%zu", small);
+}
+
+/* ---- Shedding */
+
+enum { THIN = 16 }; /* huge pages of which one page each is taken */
+
+static void make_thin(struct pld_run *left)
+{
+        struct pld_run rest[THIN];
+        for (int i = 0; i < THIN; i++) {
+                rest[i] = take(0, PLD_HUGE_PAGES - 1, PLD_PAGE_BYTES);
+                left[i] = take(0, 1, PLD_PAGE_BYTES);
+                memset((void *)rest[i].at, 0xff, (PLD_HUGE_PAGES - 1) * PLD_PAGE_BYTES);
+                memset((void *)left[i].at, i + 1, PLD_PAGE_BYTES);
+        }
+        for (int i = 0; i < THIN; i++)
+                pld_page_heap_free(rest[i]);
+        cr_assert_eq(pld_page_heap_idle_bytes(), 0);
+}
+
+Test(page_heap, thin_huge_pages_shed_what_is_free)
+{
+        struct pld_run left[THIN];
+        arena_test_start(1);
+        make_thin(left);
+        pld_page_heap_verify();
+        size_t all = THIN * (PLD_HUGE_PAGES - 1) * PLD_PAGE_BYTES;
+        cr_expect_gt(pld_page_heap_spare_bytes(), all / 2);
+        cr_expect_eq(pld_page_heap_shed(0, false), 0, "they were given back a moment ago");
+        cr_expect_gt(pld_page_heap_shed(UINT64_MAX, false), all / 2);
+        cr_expect_eq(pld_page_heap_spare_bytes(), 0);
+        cr_expect_eq(pld_page_heap_shed(UINT64_MAX, true), 0);
+        cr_expect_eq(pld_page_heap_huge_bytes(), 0);
+        pld_page_heap_verify();
+        for (int i = 0; i < THIN; i++)
+                for (size_t k = 0; k < PLD_PAGE_BYTES; k++)
+                        cr_assert_eq(((unsigned char *)left[i].at)[k], i + 1);
+        for (int i = 0; i < THIN; i++) {
+                struct pld_run run = take(0, PLD_HUGE_PAGES - 1, PLD_PAGE_BYTES);
+                cr_expect(run.zeroed && run.lazy);
+                for (size_t k = 0; k < run.npages * PLD_PAGE_BYTES; k += 64)
+                        cr_assert_eq(*(unsigned char *)(run.at + k), 0);
+        }
+        cr_expect_eq(pld_page_heap_backed_bytes(), THIN * PLD_HUGE_BYTES);
+        pld_page_heap_verify();
+}
+
+Test(page_heap, what_is_reserved_or_of_a_pool_is_kept_whole)
+{
+        struct pld_run left[THIN];
+        struct pld_arena_settings settings = arena_test_settings();
+        settings.pages = "2M";
+        arena_test_machine(1);
+        pld_fake_set_pool(arena_test_id(0), 1000);
+        cr_assert_eq(pld_arena_start(&settings), 0);
+        make_thin(left);
+        cr_expect_eq(pld_page_heap_spare_bytes(), 0);
+        cr_expect_eq(pld_page_heap_shed(UINT64_MAX, true), 0);
+}
+
+Test(page_heap, a_reserve_is_kept_whole)
+{
+        struct pld_run left[THIN];
+        arena_test_start(1);
+        cr_expect_eq(pld_page_heap_grow(0, THIN * PLD_HUGE_BYTES, true), THIN * PLD_HUGE_BYTES);
+        make_thin(left);
+        cr_expect_eq(pld_page_heap_shed(UINT64_MAX, true), 0);
+        cr_expect_eq(pld_page_heap_spare_bytes(), 0);
+}
+
+Test(page_heap, a_huge_page_that_cannot_be_broken_stays)
+{
+        struct pld_run left[THIN];
+        arena_test_start(1);
+        make_thin(left);
+        size_t before = pld_page_heap_huge_bytes();
+        pld_fake_forbid(PLD_FAKE_ADVISE, EINVAL);
+        pld_page_heap_shed(UINT64_MAX, true);
+        cr_expect_gt(before, 0);
+        cr_expect_eq(pld_page_heap_huge_bytes(), before);
+        pld_page_heap_verify();
+        for (int i = 0; i < THIN; i++)
+                cr_assert_eq(*(unsigned char *)left[i].at, i + 1);
+}
+
+/* P9; two pages in the pool of node 0. */
+static void start_gigantic(unsigned nnodes)
+{
+        struct pld_arena_settings settings = arena_test_settings();
+        settings.pages = "1G,2M,thp,base";
+        arena_test_machine(nnodes);
+        pld_fake_set_gigantic(arena_test_id(0), 2);
+        cr_assert_eq(pld_arena_start(&settings), 0);
+}
+
+static uint64_t left_1g(enum pld_reason why)
+{
+        return pld_backing_fallbacks(PLD_BACKING_1G, why);
+}
+
+Test(page_heap, a_reserve_takes_1g_pages_as_far_as_the_pool_goes)
+{
+        start_gigantic(1);
+        size_t nbytes = 3 * PLD_GIB + 6 * PLD_MIB;
+        cr_expect_eq(pld_page_heap_grow(0, nbytes, true), nbytes);
+        cr_expect_eq(pld_fake_gigantic(arena_test_id(0)), 0);
+        cr_expect_eq(pld_backing_bytes(0, PLD_BACKING_1G), 2 * PLD_GIB);
+        cr_expect_eq(pld_backing_bytes(0, PLD_BACKING_THP), PLD_GIB + 6 * PLD_MIB);
+        cr_expect_eq(left_1g(PLD_REASON_POOL_EMPTY), 1, "each GiB is one step down");
+        cr_expect_eq(pld_page_heap_huge_bytes(), nbytes);
+        cr_expect_eq(pld_page_heap_idle_bytes(), nbytes);
+        pld_page_heap_verify();
+}
+
+Test(page_heap, what_grows_otherwise_takes_no_1g_page)
+{
+        start_gigantic(1);
+        cr_expect_eq(pld_page_heap_grow(0, PLD_GIB, false), PLD_GIB);
+        struct pld_run run = take(0, PLD_GIB >> PLD_PAGE_SHIFT, PLD_PAGE_BYTES);
+        cr_expect_eq(pld_fake_gigantic(arena_test_id(0)), 2);
+        pld_page_heap_free(run);
+}
+
+Test(page_heap, huge_pages_of_a_1g_page_are_used_first_and_never_given_back)
+{
+        start_gigantic(1);
+        cr_assert_eq(pld_page_heap_grow(0, PLD_GIB, true), PLD_GIB);
+        cr_assert_eq(pld_page_heap_grow(0, PLD_HUGE_BYTES, false), PLD_HUGE_BYTES);
+        struct pld_run first = take(0, 1, PLD_PAGE_BYTES);
+        cr_expect_eq(pld_page_heap_release(UINT64_MAX), PLD_HUGE_BYTES, "the other one is idle");
+        pld_page_heap_free(first);
+        struct pld_run runs[3] = { take(0, 1, PLD_PAGE_BYTES),
+                                   take(0, 2 * PLD_HUGE_PAGES, PLD_HUGE_BYTES),
+                                   take(0, 512 * PLD_HUGE_PAGES, PLD_PAGE_BYTES) };
+        cr_expect_eq(pld_fake_node_of((void *)runs[0].at), arena_test_id(0));
+        cr_expect_eq(pld_backing_bytes(0, PLD_BACKING_THP), 3 * PLD_HUGE_BYTES, "what was missing");
+        for (int i = 0; i < 3; i++) {
+                cr_expect(runs[i].zeroed == (i > 0) && !runs[i].lazy);
+                pld_page_heap_free(runs[i]);
+        }
+        pld_page_heap_verify();
+        pld_page_heap_release(UINT64_MAX);
+        pld_page_heap_shed(UINT64_MAX, true);
+        cr_expect_eq(pld_page_heap_backed_bytes(), PLD_GIB);
+        cr_expect_eq(pld_backing_bytes(0, PLD_BACKING_1G), PLD_GIB);
+        cr_expect_null(pld_fake_disaster());
+        struct pld_run again = take(0, 1, PLD_PAGE_BYTES);
+        cr_expect_eq(pld_page_heap_backed_bytes(), PLD_GIB, "it is used again");
+        pld_page_heap_free(again);
+        pld_page_heap_verify();
+}
+
+Test(page_heap, a_1g_page_goes_where_there_is_room_for_it)
+{
+        start_gigantic(1);
+        struct pld_run run = take(0, 1, PLD_PAGE_BYTES);
+        cr_assert_eq(pld_page_heap_grow(0, PLD_GIB, true), PLD_GIB);
+        cr_expect_eq(pld_backing_bytes(0, PLD_BACKING_1G), PLD_GIB);
+        cr_expect_eq(left_1g(PLD_REASON_NO_PLACE), 0);
+        pld_page_heap_verify();
+        pld_page_heap_free(run);
+}
+
+Test(page_heap, a_range_without_a_place_for_a_1g_page_is_counted)
+{
+        struct pld_arena_settings settings = arena_test_settings();
+        settings.pages = "1G,thp";
+        settings.reserve = PLD_GIB / 2; /* too little, too */
+        arena_test_machine(1);
+        pld_fake_set_gigantic(arena_test_id(0), 2);
+        pld_fake_set_reserve_limit(PLD_GIB);
+        cr_assert_eq(pld_arena_start(&settings), 0);
+        cr_expect_eq(pld_arena_prefault_wait(), 0);
+        cr_expect_eq(left_1g(PLD_REASON_NO_PLACE), 0, "nobody wanted one");
+        cr_assert_lt((size_t)1 << pld_range.slice_shift, PLD_GIB);
+        pld_page_heap_grow(0, PLD_GIB, true);
+        cr_expect_eq(left_1g(PLD_REASON_NO_PLACE), 1);
+        cr_expect_eq(pld_fake_gigantic(arena_test_id(0)), 2);
+}
+
+Test(page_heap, the_stripe_takes_no_1g_page)
+{
+        arena_test_machine(2);
+        pld_fake_set_policy(PLD_POLICY_INTERLEAVE, "1,3");
+        pld_fake_set_gigantic(arena_test_id(0), 2);
+        struct pld_arena_settings settings = arena_test_settings();
+        settings.pages = "1G,thp";
+        settings.reserve = 2 * PLD_GIB;
+        cr_assert_eq(pld_arena_start(&settings), 0);
+        cr_expect_eq(pld_arena_prefault_wait(), 0);
+        cr_expect_eq(left_1g(PLD_REASON_NO_PLACE), 2);
+        cr_expect_eq(pld_backing_bytes(0, PLD_BACKING_THP), PLD_GIB);
+        cr_expect_eq(pld_backing_bytes(1, PLD_BACKING_THP), PLD_GIB);
+}
+
+Test(page_heap, a_limit_holds_for_1g_pages)
+{
+        struct pld_arena_settings settings = arena_test_settings();
+        settings.pages = "1G,thp";
+        settings.limit = PLD_GIB + PLD_GIB / 2;
+        arena_test_machine(1);
+        pld_fake_set_gigantic(arena_test_id(0), 2);
+        cr_assert_eq(pld_arena_start(&settings), 0);
+        cr_expect_eq(pld_page_heap_grow(0, 2 * PLD_GIB, true), PLD_GIB + PLD_GIB / 2);
+        cr_expect_eq(pld_fake_gigantic(arena_test_id(0)), 1);
+        pld_page_heap_verify();
+}
+
+Test(page_heap, descriptors_that_cannot_be_written_are_no_memory)
+{
+        struct pld_run run;
+        arena_test_start(1);
+        pld_fake_forbid(PLD_FAKE_OPEN_SPARSE, ENOMEM); /* P8 */
+        cr_expect_eq(pld_page_heap_alloc(0, 1, PLD_PAGE_BYTES, false, &run), -ENOMEM);
+        pld_fake_fail(PLD_FAKE_OPEN_SPARSE, 0, 0, 0);
+        pld_fake_fail(PLD_FAKE_OPEN_SPARSE, 1, 1, ENOMEM); /* the page map's */
+        cr_expect_eq(pld_page_heap_alloc(0, 1, PLD_PAGE_BYTES, false, &run), -ENOMEM);
+        cr_expect_eq(pld_page_heap_backed_bytes(), 0);
+        pld_page_heap_verify();
+        run = take(0, 1, PLD_PAGE_BYTES);
+        pld_page_heap_free(run);
+        pld_page_heap_verify();
 }

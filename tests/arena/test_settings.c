@@ -1,5 +1,7 @@
 #include "arena/settings.h"
 
+#include "base/bits.h"
+
 #include <criterion/criterion.h>
 #include <criterion/redirect.h>
 #include <stdlib.h>
@@ -22,6 +24,8 @@ Test(settings, without_variables_they_are_the_defaults)
         cr_expect_null(settings.nodes);
         cr_expect_eq(settings.reserve, 0);
         cr_expect_not(settings.prefault);
+        cr_expect_not(settings.lock);
+        cr_expect_not(settings.report);
         cr_expect_eq(settings.decay_ms, 10000);
         cr_expect_eq(settings.limit, 0);
         cr_expect_eq(settings.max_spans, 0);
@@ -35,6 +39,7 @@ Test(settings, every_variable_has_its_field)
         cr_expect_str_eq(with("POLDER_NODES", "0,2-3").nodes, "0,2-3");
         cr_expect_eq(with("POLDER_RESERVE", "1.5G").reserve, (size_t)3 << 29);
         cr_expect(with("POLDER_PREFAULT", "on").prefault);
+        cr_expect(with("POLDER_LOCK", "1").lock);
         cr_expect_eq(with("POLDER_DECAY_MS", "-1").decay_ms, -1);
         cr_expect_eq(with("POLDER_DECAY_MS", "0").decay_ms, 0);
         cr_expect_eq(with("POLDER_MAX_SPANS", "1000").max_spans, 1000);
@@ -85,8 +90,23 @@ Test(settings, an_empty_variable_is_one_that_is_not_set)
         cr_expect_stderr_eq_str("");
 }
 
-Test(settings, locking_memory_is_said_to_come_later)
+Test(settings, the_report_is_one_of_the_debugging_words)
 {
-        with("POLDER_LOCK", "1");
-        cr_expect_stderr_eq_str("polder: POLDER_LOCK comes later: memory is not locked\n");
+        static const struct {
+                const char *words;
+                bool on;
+        } cases[] = { { "report", true },          { "report=1", true }, { "report=0", false },
+                      { "gctrace,report", true },  { "reports", false }, { "verify", false },
+                      { "report,report=0", false } };
+        for (size_t i = 0; i < PLD_COUNT_OF(cases); i++) {
+                struct pld_arena_settings s = with("POLDER_DEBUG", cases[i].words);
+                cr_expect_eq(s.report, cases[i].on, "%s", cases[i].words);
+        }
+}
+
+Test(settings, a_malformed_lock_is_one_line_and_off)
+{
+        cr_expect_not(with("POLDER_LOCK", "mlock").lock);
+        cr_expect_stderr_eq_str("polder: POLDER_LOCK=\"mlock\" is not understood: takes on or off; "
+                                "using off\n");
 }

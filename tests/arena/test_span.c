@@ -1,5 +1,8 @@
 #include "tests/arena/arena_test.h"
 
+#include <errno.h>
+#include <polder/arena.h>
+
 static struct pld_span *make(enum pld_kind kind, size_t nbytes)
 {
         struct pld_span_wish wish = { .kind = kind, .class = pld_class_of(nbytes) };
@@ -133,4 +136,60 @@ Test(span, a_full_node_sends_a_span_to_the_nearest_other_unless_strict)
         cr_expect_eq(span->slice, 2);
         wish.strict = true;
         cr_expect_null(pld_span_new(&wish));
+}
+
+/* ---- Nodes that are slow, or gone */
+
+static void start_with_a_slow_node(void)
+{
+        struct pld_arena_settings settings = arena_test_settings();
+        arena_test_machine(2);
+        pld_fake_add_node(arena_test_id(2), 0, 8 * PLD_GIB);
+        pld_fake_set_distance(arena_test_id(0), arena_test_id(2), 11); /* nearer than the other */
+        pld_fake_install();
+        cr_assert_eq(pld_arena_start(&settings), 0);
+}
+
+static int node_of_large(size_t nbytes)
+{
+        return polder_node_of(polder_malloc(nbytes));
+}
+
+Test(span, the_slower_tier_is_taken_when_the_others_are_full_or_when_asked_for)
+{
+        start_with_a_slow_node();
+        cr_expect_eq(node_of_large(30 << 20), arena_test_id(0));
+        pld_fake_set_free(arena_test_id(0), 0);
+        cr_expect_eq(node_of_large(30 << 20), arena_test_id(1));
+        pld_fake_set_free(arena_test_id(1), 0);
+        cr_expect_eq(node_of_large(30 << 20), arena_test_id(2));
+        cr_expect_eq(pld_backing_fallbacks(PLD_BACKING_THP, PLD_REASON_NODE_LOW) > 0, true);
+        pld_fake_set_free(arena_test_id(0), 8 * PLD_GIB);
+        cr_expect_eq(node_of_large(30 << 20), arena_test_id(0));
+        cr_expect_eq(polder_node_of(polder_malloc_onnode(1000, arena_test_id(2))), arena_test_id(2));
+        cr_expect_null(pld_fake_disaster());
+}
+
+Test(span, a_node_that_was_unplugged_is_counted_and_no_longer_asked)
+{
+        enum { CPU_OF_1 = 2 };
+        arena_test_start(2);
+        pld_fake_run_on(CPU_OF_1);
+        void *large = polder_malloc(30 << 20), *small = polder_malloc(100);
+        cr_assert_eq(polder_node_of(large), arena_test_id(1));
+        pld_fake_unplug(arena_test_id(1));
+        cr_expect_eq(node_of_large(30 << 20), arena_test_id(0));
+        cr_expect_gt(pld_backing_fallbacks(PLD_BACKING_THP, PLD_REASON_NODE_FORBIDDEN) +
+                             pld_backing_fallbacks(PLD_BACKING_BASE, PLD_REASON_NODE_FORBIDDEN), 0);
+        cr_expect_eq(pld_machine_here(), 0, "its CPUs go to the next one");
+        polder_free(large);
+        polder_free(small);
+        polder_release();
+        for (int i = 0; i < 10000; i++)
+                cr_assert_eq(node_of_large(100), arena_test_id(0));
+        errno = 0;
+        cr_expect_null(polder_malloc_onnode(30 << 20, arena_test_id(1)));
+        cr_expect_eq(errno, ENOMEM);
+        cr_expect_null(pld_fake_disaster());
+        pld_page_heap_verify();
 }

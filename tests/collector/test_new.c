@@ -297,3 +297,66 @@ Test(new, an_uncollectable_object_is_freed_at_its_first_byte_and_once)
         expect_death(free_inside_an_uncollectable_object, "free of");
         expect_death(free_an_uncollectable_object_twice, "free of");
 }
+
+/* ---- Threads that move (N4) */
+
+enum { CPU_OF_3 = 0, CPU_OF_5 = 2 };
+
+static void start_on_two_nodes(void)
+{
+        pld_fake_reset();
+        pld_fake_add_node(3, 2, PLD_GIB);
+        pld_fake_add_node(5, 2, PLD_GIB);
+        pld_fake_install();
+        collected_start();
+}
+
+Test(new, an_object_is_on_the_node_that_its_thread_has_moved_to)
+{
+        start_on_two_nodes();
+        for (size_t i = 0; i < 400; i++) {
+                pld_fake_run_on(i % 2 ? CPU_OF_5 : CPU_OF_3);
+                int node = i % 2 ? 5 : 3;
+                cr_assert_eq(polder_node_of(polder_new_leaf(8 + i % 300)), node);
+                cr_assert_eq(polder_node_of(node_new(NULL, i)), node);
+                cr_assert_eq(polder_node_of(polder_new_leaf(100000)), node);
+        }
+        collect_both_ways();
+}
+
+Test(new, a_block_after_an_object_after_a_move_is_there_too)
+{
+        start_on_two_nodes();
+        polder_free(polder_malloc(64));
+        pld_fake_run_on(CPU_OF_5);
+        cr_expect_eq(polder_node_of(polder_new_leaf(64)), 5);
+        void *p = polder_malloc(64);
+        cr_expect_eq(polder_node_of(p), 5);
+        polder_free(p);
+}
+
+static void *churn_and_move(void *arg)
+{
+        struct gang *gang = arg;
+        struct node *kept[16] = { NULL };
+        pld_add_release(&gang->nready, 1);
+        for (uintptr_t i = 0; i < 20000; i++) {
+                if (i % 64 == 0)
+                        pld_fake_run_on((int)(i / 64 % 4));
+                kept[i % 16] = node_new(kept[(i + 1) % 16], i);
+                if (kept[i % 16]->next)
+                        cr_assert_eq(kept[i % 16]->next->value % 16, (i + 1) % 16);
+                polder_store(&kept[i % 16]->next, NULL);
+        }
+        return NULL;
+}
+
+Test(new, threads_move_while_collections_run)
+{
+        struct gang gang;
+        start_on_two_nodes();
+        gang_start(&gang, 3, churn_and_move);
+        for (int i = 0; i < 5; i++)
+                collect_both_ways();
+        gang_stop(&gang);
+}

@@ -72,6 +72,7 @@ Test(settings, each_malformed_one_is_one_line_that_names_it_and_the_default)
                 { "POLDER_NODES", "a" },
                 { "POLDER_RESERVE", "-1" },
                 { "POLDER_PREFAULT", "perhaps" },
+                { "POLDER_LOCK", "mlock" },
                 { "POLDER_DECAY_MS", "-2" },
                 { "POLDER_DECAY_MS", "soon" },
         };
@@ -99,7 +100,8 @@ Test(settings, a_good_one_and_an_empty_one_are_silent)
                 { "POLDER_MAX_SPANS", "1000" },  { "POLDER_DEBUG", "gctrace=0,verify=1" },
                 { "POLDER_DEBUG", "verify" },    { "POLDER_NODES", "0" },
                 { "POLDER_PAGES", "base" },      { "POLDER_DECAY_MS", "0" },
-                { "POLDER_PREFAULT", "off" },
+                { "POLDER_PREFAULT", "off" },    { "POLDER_LOCK", "off" },
+                { "POLDER_DEBUG", "report=0" },
         };
         for (size_t i = 0; i < PLD_COUNT_OF(good); i++) {
                 expect_silence(good[i][0], good[i][1]);
@@ -119,6 +121,7 @@ Test(settings, the_environment_sets_the_options)
         setenv("POLDER_DECAY_MS", "9", 1);
         setenv("POLDER_RESERVE", "4M", 1);
         setenv("POLDER_PREFAULT", "on", 1);
+        setenv("POLDER_LOCK", "on", 1);
         setenv("POLDER_DEBUG", "verify", 1);
         polder_options_init(&options);
         cr_expect_eq(options.struct_size, sizeof options);
@@ -132,6 +135,7 @@ Test(settings, the_environment_sets_the_options)
         cr_expect_eq(options.decay_ms, 9);
         cr_expect_eq(options.reserve, 4 << 20);
         cr_expect(options.prefault);
+        cr_expect(options.lock);
         cr_expect_str_eq(options.debug, "verify");
 }
 
@@ -149,6 +153,7 @@ Test(settings, without_an_environment_the_defaults_are_as_documented)
         cr_expect_eq(options.decay_ms, 10000);
         cr_expect_eq(options.reserve, 0);
         cr_expect_not(options.prefault);
+        cr_expect_not(options.lock);
         cr_expect_null(options.nodes);
         cr_expect_null(options.debug);
 }
@@ -189,6 +194,20 @@ Test(settings, a_soft_limit_is_no_wall_of_the_arena)
         cr_assert_eq(pld_options_apply(&options, &arena, &collector), 0);
         cr_expect_eq(arena.limit, 1 << 30);
         cr_expect_eq(collector.memory_limit, 1 << 30);
+}
+
+Test(settings, what_is_the_arenas_gets_there)
+{
+        struct pld_arena_settings arena;
+        struct pld_collector_settings collector;
+        struct polder_options options;
+        polder_options_init(&options);
+        cr_assert_eq(pld_options_apply(&options, &arena, &collector), 0);
+        cr_expect(!arena.lock && !arena.report);
+        options.lock = true;
+        options.debug = "report";
+        cr_assert_eq(pld_options_apply(&options, &arena, &collector), 0);
+        cr_expect(arena.lock && arena.report);
 }
 
 static void be_run_again(void)

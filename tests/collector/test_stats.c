@@ -1,8 +1,14 @@
 #include "tests/collector/collector_test.h"
 
+#include "numa/fake.h"
+
 #include <ctype.h>
 
-enum { NFIGURES = (sizeof(struct polder_stats) - sizeof(size_t)) / 8 };
+enum {
+        NFIGURES = (sizeof(struct polder_stats) - sizeof(size_t)) / 8,
+        BEFORE_NODE_FIGURES = offsetof(struct polder_node_stats, tier),
+        NNODE_FIGURES = (sizeof(struct polder_node_stats) - BEFORE_NODE_FIGURES) / 8
+};
 
 Test(stats, before_the_start_all_is_zero)
 {
@@ -84,20 +90,26 @@ Test(stats, text_is_a_name_and_a_number_a_line)
                 if (!strcmp(name, "cycles"))
                         cr_expect_eq(value, 2);
         cr_expect_eq(*rest, '\0', "rest: %s", rest);
-        cr_expect_eq(n, NFIGURES);
+        cr_expect_eq(n, NFIGURES + pld_machine.nnodes * NNODE_FIGURES);
         free(text);
 }
 
-/* A flat object of numbers. */
-static unsigned parse_json(const char *at)
+/* A flat object of numbers, which ends in an array of such. */
+static unsigned parse_json(const char **text)
 {
+        const char *at = *text;
         unsigned n = 0, used;
         char name[64];
         unsigned long long value;
         cr_assert_eq(*at++, '{');
         for (;; n++) {
                 int pos = -1;
-                cr_assert_eq(sscanf(at, " \"%63[a-z_]\": %llu%n", name, &value, &pos), 2, "%s", at);
+                if (!strncmp(at, " \"nodes\": [", 11)) {
+                        *text = at + 11;
+                        return n;
+                }
+                cr_assert_eq(sscanf(at, " \"%63[a-z_0-9]\": %llu%n", name, &value, &pos), 2, "%s",
+                             at);
                 used = (unsigned)pos;
                 at += used;
                 if (!strcmp(name, "cycles"))
@@ -108,16 +120,22 @@ static unsigned parse_json(const char *at)
                         break;
                 cr_assert_eq(*at++, ',', "%s", at);
         }
-        cr_expect_str_eq(at, "}\n");
+        *text = at + 1;
         return n + 1;
 }
 
-Test(stats, json_is_a_flat_object_of_numbers)
+Test(stats, json_is_an_object_of_numbers_with_one_of_each_node)
 {
         collected_start();
         collect_both_ways();
         char *text = print("json");
-        cr_expect_eq(parse_json(text), NFIGURES);
+        const char *at = text;
+        cr_expect_eq(parse_json(&at), NFIGURES);
+        for (unsigned i = 0; i < pld_machine.nnodes; i++) {
+                at += strspn(at, " ,");
+                cr_expect_eq(parse_json(&at), NNODE_FIGURES + 1);
+        }
+        cr_expect_str_eq(at, "] }\n");
         free(text);
 }
 
@@ -129,8 +147,8 @@ Test(stats, prometheus_has_a_type_and_a_sample_each)
         unsigned long long value;
         unsigned n = 0;
         int used;
-        for (;
-             sscanf(rest, "# TYPE %63s %15s\n%63s %llu\n%n", name, type, again, &value, &used) == 4;
+        for (; n < NFIGURES &&
+               sscanf(rest, "# TYPE %63s %15s\n%63s %llu\n%n", name, type, again, &value, &used) == 4;
              rest += used, n++) {
                 cr_expect_str_eq(name, again);
                 cr_expect_eq(strncmp(name, "polder_", 7), 0);
@@ -138,9 +156,127 @@ Test(stats, prometheus_has_a_type_and_a_sample_each)
                 if (!strcmp(name, "polder_cycles"))
                         cr_expect_eq(value, 2);
         }
-        cr_expect_eq(*rest, '\0', "rest: %s", rest);
         cr_expect_eq(n, NFIGURES);
+        for (n = 0; sscanf(rest, "# TYPE %63s %15s\n%n", name, type, &used) == 2; n++) {
+                rest += used;
+                cr_expect_eq(strncmp(name, "polder_node_", 12), 0);
+                for (unsigned i = 0; i < pld_machine.nnodes; i++) {
+                        int id;
+                        used = 0;
+                        sscanf(rest, "%63[a-z_0-9]{node=\"%d\"} %llu\n%n", again, &id, &value,
+                               &used);
+                        cr_assert_gt(used, 0, "%s", rest);
+                        cr_expect_str_eq(name, again);
+                        cr_expect_eq(id, pld_machine.node[i].id);
+                        rest += used;
+                }
+        }
+        cr_expect_eq(n, NNODE_FIGURES);
+        cr_expect_eq(*rest, '\0', "rest: %s", rest);
         free(text);
+}
+
+/* ---- Of one node */
+
+static void start_on_two_nodes(void)
+{
+        pld_fake_reset();
+        pld_fake_add_node(3, 2, PLD_GIB);
+        pld_fake_add_node(5, 2, PLD_GIB);
+        pld_fake_add_node(8, 0, PLD_GIB);
+        pld_fake_install();
+        collected_start();
+}
+
+static struct polder_node_stats node_now(int node)
+{
+        struct polder_node_stats stats = { .struct_size = sizeof stats };
+        cr_assert_eq(polder_node_stats_read(node, &stats), 0);
+        return stats;
+}
+
+static size_t backed_on(const struct polder_node_stats *stats)
+{
+        return stats->backed_1g_bytes + stats->backed_2m_bytes + stats->backed_thp_bytes +
+               stats->backed_base_bytes;
+}
+
+Test(stats, an_unknown_node_is_an_error)
+{
+        struct polder_node_stats stats = { .struct_size = sizeof stats };
+        cr_expect_eq(polder_node_stats_read(3, &stats), -ENOENT, "not started");
+        start_on_two_nodes();
+        cr_expect_eq(polder_node_stats_read(4, &stats), -ENOENT);
+        cr_expect_eq(polder_node_stats_read(-1, &stats), -ENOENT);
+        stats.struct_size = 0;
+        cr_expect_eq(polder_node_stats_read(3, &stats), -EINVAL);
+        stats.struct_size = sizeof stats + 1;
+        cr_expect_eq(polder_node_stats_read(3, &stats), -EINVAL);
+}
+
+Test(stats, what_is_allocated_shows_on_its_node)
+{
+        start_on_two_nodes();
+        struct polder_node_stats before = node_now(5);
+        cr_expect_eq(before.node, 5);
+        cr_expect_eq(before.tier, 0);
+        cr_expect_eq(node_now(8).tier, 1);
+        cr_expect_eq(before.allowed, 1);
+        cr_expect_eq(before.total_bytes, PLD_GIB);
+        void *p = polder_malloc_onnode(5 << 20, 5);
+        struct polder_node_stats after = node_now(5);
+        cr_expect_eq(after.used_bytes, before.used_bytes + (5 << 20));
+        cr_expect_eq(after.allocated_bytes, before.allocated_bytes + (5 << 20));
+        cr_expect_geq(backed_on(&after), after.used_bytes + after.idle_bytes);
+        cr_expect_eq(after.foreign_bytes, 0);
+        polder_free(p);
+        after = node_now(5);
+        cr_expect_eq(after.used_bytes, before.used_bytes);
+        cr_expect_geq(after.idle_bytes, 5 << 20);
+        cr_expect_eq(node_now(8).allocated_bytes, 0, "nobody asked for it");
+}
+
+Test(stats, what_a_full_node_had_not_is_counted_on_both)
+{
+        start_on_two_nodes();
+        polder_free(polder_malloc(16));
+        pld_fake_set_free(3, 0);
+        void *p = polder_malloc(20 << 20);
+        cr_assert_eq(polder_node_of(p), 5);
+        cr_expect_eq(node_now(3).missed_bytes, 20 << 20);
+        cr_expect_eq(node_now(5).foreign_bytes, 20 << 20);
+        polder_free(p);
+        pld_fake_set_free(5, 0);
+        polder_release();
+        pld_fake_set_free(5, 0);
+        p = polder_malloc(20 << 20);
+        cr_expect_eq(polder_node_of(p), 8, "the slower tier is the last");
+        polder_free(p);
+}
+
+Test(stats, moves_and_frees_from_abroad_are_counted)
+{
+        enum { N = 100 };
+        void *blocks[N];
+        start_on_two_nodes();
+        for (int i = 0; i < N; i++)
+                blocks[i] = polder_malloc(1000);
+        pld_fake_run_on(2);
+        polder_free(polder_malloc(1000));
+        cr_expect_eq(node_now(5).arrivals, 1);
+        for (int i = 0; i < N; i++)
+                polder_free(blocks[i]);
+        cr_expect_geq(node_now(3).freed_abroad_bytes, 50 * 1000, "some are on their way");
+        cr_expect_eq(node_now(5).freed_abroad_bytes, 0);
+}
+
+Test(stats, a_node_that_was_taken_says_so)
+{
+        start_on_two_nodes();
+        pld_fake_unplug(5);
+        pld_machine_reread();
+        cr_expect_eq(node_now(5).allowed, 0);
+        cr_expect_eq(node_now(3).allowed, 1);
 }
 
 Test(stats, another_format_is_invalid)

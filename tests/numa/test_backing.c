@@ -68,7 +68,7 @@ Test(backing, kinds_may_be_written_in_any_case)
 Test(backing, a_bad_chain_changes_nothing)
 {
         static const char *const bad[] = { "",      "thp,",     ",thp", "4K", "thp base",
-                                           "1G,2M", "thp,base,thp", "none", "thpx" };
+                                           "2M,1G", "thp,base,thp", "none", "thpx", "1G,1G" };
         setup_nodes(1);
         setup_started("base");
         for (size_t i = 0; i < PLD_COUNT_OF(bad); i++)
@@ -77,16 +77,16 @@ Test(backing, a_bad_chain_changes_nothing)
         cr_expect(pld_backing_fallbacks_total() == 0);
 }
 
-Test(backing, a_complaint_names_what_is_not_there_yet)
+Test(backing, a_complaint_names_what_it_is_about)
 {
         int ends[2], saved = dup(STDERR_FILENO);
         char text[512] = "";
         cr_assert(pipe(ends) == 0);
         dup2(ends[1], STDERR_FILENO);
-        cr_expect(pld_backing_start("1G,thp") == -EINVAL);
+        cr_expect(pld_backing_start("thp,1G") == -EINVAL);
         dup2(saved, STDERR_FILENO);
         cr_assert(read(ends[0], text, sizeof text - 1) > 0);
-        cr_expect(strstr(text, "\"1G\" pages are not supported yet"));
+        cr_expect(strstr(text, "\"1G\" comes first or not at all"));
         cr_expect(strchr(text, '\n') == text + strlen(text) - 1, "one line");
 }
 
@@ -240,6 +240,192 @@ Test(backing, a_pool_that_was_emptied_meanwhile_is_no_signal)
         pld_fake_fail(PLD_FAKE_MAP_POOL, 0, 1, ENOMEM);
         cr_expect(back_one(0, 0) == PLD_BACKING_BASE);
         cr_expect(why(PLD_BACKING_2M, PLD_REASON_POOL_EMPTY) == 1);
+}
+
+/* --- gigantic pages */
+
+static bool back_gigantic(unsigned node, size_t gib)
+{
+        int error = pld_back_1g(huge_at(node, gib * 512), node);
+        cr_assert(error == 0 || error == -ENOMEM);
+        return error == 0;
+}
+
+static void setup_gigantic(const char *pages)
+{
+        setup_nodes(2);
+        pld_fake_set_gigantic(0, 1);
+        pld_fake_set_gigantic(1, 2);
+        setup_started(pages);
+}
+
+Test(backing, a_1g_page_lies_on_its_node_and_is_whole)
+{
+        setup_gigantic("1G,thp");
+        cr_expect(back_gigantic(1, 0));
+        cr_expect(pld_fake_gigantic(1) == 1 && pld_fake_gigantic(0) == 1);
+        cr_expect(pld_backing_bytes(1, PLD_BACKING_1G) == PLD_GIB);
+        cr_expect(pld_backing_locked_bytes(1, PLD_BACKING_1G) == PLD_GIB, "never paged out");
+        cr_expect(pld_fake_node_of(huge_at(1, 0)) == 1 && pld_fake_node_of(huge_at(1, 511)) == 1);
+        cr_expect(pld_fake_node_of(huge_at(1, 512)) == -ENOENT);
+        huge_at(1, 0)[0] = huge_at(1, 511)[PLD_HUGE_BYTES - 1] = 1;
+        cr_expect(pld_backing_fallbacks_total() == 0);
+}
+
+Test(backing, a_1g_page_is_for_who_asks_for_it)
+{
+        setup_gigantic("1G,thp");
+        cr_expect(back_one(0, 0) == PLD_BACKING_THP);
+        cr_expect(pld_backing_fallbacks_total() == 0, "a huge page is no step down");
+        setup_started("thp");
+        cr_expect(!pld_backing_has_1g());
+        cr_expect(!back_gigantic(0, 1));
+        cr_expect(pld_fake_gigantic(0) == 1);
+        cr_expect(pld_backing_fallbacks_total() == 0, "nothing else is tried instead");
+}
+
+Test(backing, an_empty_pool_of_1g_pages_is_counted)
+{
+        setup_gigantic("1G,thp");
+        cr_expect(back_gigantic(0, 0));
+        cr_expect(!back_gigantic(0, 1));
+        cr_expect(why(PLD_BACKING_1G, PLD_REASON_POOL_EMPTY) == 1);
+        cr_expect(pld_fake_gigantic(1) == 2, "another node's are no help");
+        cr_expect(pld_fake_node_of(huge_at(0, 512)) == -ENOENT);
+        cr_expect(back_one(0, 512) == PLD_BACKING_THP, "the place is free for others");
+}
+
+Test(backing, a_machine_without_1g_pages_is_counted)
+{
+        setup_nodes(1);
+        pld_fake_set_support(PLD_BACKING_1G, false);
+        setup_started("1G,thp");
+        cr_expect(!back_gigantic(0, 0));
+        cr_expect(why(PLD_BACKING_1G, PLD_REASON_UNSUPPORTED) == 1);
+}
+
+Test(backing, a_failed_step_of_a_1g_page_gives_it_back)
+{
+        static const enum pld_fake_call calls[] = { PLD_FAKE_MAP_POOL, PLD_FAKE_BIND,
+                                                    PLD_FAKE_OPEN, PLD_FAKE_POPULATE,
+                                                    PLD_FAKE_MOVE };
+        setup_gigantic("1G,thp");
+        for (size_t i = 0; i < PLD_COUNT_OF(calls); i++) {
+                pld_fake_fail(calls[i], 0, 1, EFAULT);
+                cr_expect(!back_gigantic(0, 0));
+                cr_expect(pld_fake_gigantic(0) == 1, "%zu", i);
+                expect_untouched(0, 0);
+        }
+        cr_expect(pld_backing_fallbacks_total() == PLD_COUNT_OF(calls));
+        pld_fake_misplace(512, 1);
+        cr_expect(!back_gigantic(0, 0));
+        cr_expect(why(PLD_BACKING_1G, PLD_REASON_MISPLACED) == 1);
+        cr_expect(pld_backing_misplaced() == 512);
+        cr_expect(pld_fake_gigantic(1) == 2);
+        cr_expect(back_gigantic(0, 0));
+}
+
+Test(backing, a_1g_page_goes_back_whole)
+{
+        setup_gigantic("1G,thp");
+        cr_expect(back_gigantic(0, 0));
+        pld_unback(huge_at(0, 0), PLD_GIB, PLD_BACKING_1G);
+        cr_expect(pld_fake_gigantic(0) == 1);
+        cr_expect(pld_fake_disaster() == NULL);
+        expect_untouched(0, 0);
+}
+
+/* --- locked memory */
+
+/* B6: under mlockall() what is opened is populated, and would be so anywhere. */
+Test(backing, a_piece_is_bound_before_it_can_be_touched)
+{
+        enum pld_backing kind;
+        setup_nodes(2);
+        pld_fake_set_pool(0, 2);
+        setup_started("2M,thp,base");
+        pld_fake_forbid(PLD_FAKE_BIND, EINVAL);
+        cr_expect(back_one(0, 0) == PLD_BACKING_NONE);
+        cr_expect(pld_back_lazily(huge_at(0, 0), PLD_HUGE_BYTES, 0, true, &kind) == -EAGAIN);
+        setup_started("thp,base");
+        cr_expect(pld_back_lazily(huge_at(0, 0), PLD_HUGE_BYTES, 0, true, &kind) == -EAGAIN);
+        cr_expect(pld_fake_calls(PLD_FAKE_BIND) > 3);
+        cr_expect(pld_fake_calls(PLD_FAKE_OPEN) == 0);
+}
+
+Test(backing, what_is_backed_is_locked_when_asked_for)
+{
+        setup_nodes(2);
+        pld_fake_set_pool(1, 1);
+        setup_started("2M,thp,base");
+        cr_expect(back_one(0, 0) == PLD_BACKING_THP);
+        cr_expect(pld_fake_locked_bytes() == 0);
+        pld_backing_lock(true);
+        cr_expect(back_one(0, 1) == PLD_BACKING_THP);
+        cr_expect(back_one(1, 0) == PLD_BACKING_2M);
+        cr_expect(pld_fake_locked_bytes() == PLD_HUGE_BYTES);
+        cr_expect(pld_backing_locked_bytes(0, PLD_BACKING_THP) == PLD_HUGE_BYTES);
+        cr_expect(pld_backing_locked_bytes(1, PLD_BACKING_2M) == PLD_HUGE_BYTES);
+}
+
+Test(backing, what_is_given_back_is_not_counted_as_locked)
+{
+        setup_nodes(1);
+        setup_started("thp,base");
+        pld_backing_lock(true);
+        back_one(0, 0);
+        pld_backing_lock(false);
+        back_one(0, 1);
+        pld_unback(huge_at(0, 1), PLD_HUGE_BYTES, PLD_BACKING_THP);
+        cr_expect(pld_backing_locked_bytes(0, PLD_BACKING_THP) == PLD_HUGE_BYTES);
+        pld_unback(huge_at(0, 0), PLD_HUGE_BYTES, PLD_BACKING_THP);
+        cr_expect(pld_backing_locked_bytes(0, PLD_BACKING_THP) == 0);
+        cr_expect(pld_fake_locked_bytes() == 0);
+}
+
+Test(backing, a_locked_huge_page_that_is_broken_is_locked_base_pages)
+{
+        setup_nodes(1);
+        setup_started("thp,base");
+        pld_backing_lock(true);
+        back_one(0, 0);
+        cr_assert(pld_break(huge_at(0, 0)) == 0);
+        cr_expect(pld_backing_locked_bytes(0, PLD_BACKING_THP) == 0);
+        cr_expect(pld_backing_locked_bytes(0, PLD_BACKING_BASE) == PLD_HUGE_BYTES);
+}
+
+Test(backing, what_is_to_be_locked_does_not_come_lazily)
+{
+        enum pld_backing kind;
+        setup_nodes(1);
+        setup_started("thp,base");
+        pld_backing_lock(true);
+        cr_expect(pld_back_lazily(huge_at(0, 0), PLD_HUGE_BYTES, 0, true, &kind) == -EAGAIN);
+        expect_untouched(0, 0);
+        pld_backing_lock(false);
+        cr_expect(pld_back_lazily(huge_at(0, 0), PLD_HUGE_BYTES, 0, true, &kind) == 0);
+        cr_expect(pld_backing_locked_bytes(0, kind) == 0);
+}
+
+Test(backing, a_refused_lock_is_counted_and_one_line_and_the_memory_is_used)
+{
+        int ends[2], saved = dup(STDERR_FILENO);
+        char text[512] = "";
+        setup_nodes(1);
+        setup_started("thp,base");
+        pld_fake_set_lock_limit(3 * PLD_MIB);
+        pld_backing_lock(true);
+        cr_assert(pipe(ends) == 0);
+        dup2(ends[1], STDERR_FILENO);
+        for (size_t i = 0; i < 4; i++)
+                cr_expect(back_one(0, i) == PLD_BACKING_THP);
+        dup2(saved, STDERR_FILENO);
+        cr_expect(why(PLD_BACKING_THP, PLD_REASON_LOCK_REFUSED) == 3);
+        cr_expect(pld_backing_locked_bytes(0, PLD_BACKING_THP) == PLD_HUGE_BYTES);
+        cr_assert(read(ends[0], text, sizeof text - 1) > 0);
+        cr_expect(strstr(text, "POLDER_LOCK") && strstr(text, "3072 KiB") &&
+                  strstr(text, "ulimit -l"), "%s", text);
+        cr_expect(strchr(text, '\n') == text + strlen(text) - 1, "one line");
 }
 
 /* --- nodes that are full */
@@ -568,11 +754,27 @@ Test(backing, metadata_is_zero_and_counted)
         cr_expect(pld_meta_mapped_bytes() == before);
 }
 
+Test(backing, a_sparse_table_is_written_where_it_is_open)
+{
+        setup_nodes(1);
+        char *at = pld_meta_map_sparse(PLD_GIB);
+        cr_assert(at);
+        cr_expect(at[PLD_GIB / 2] == 0);
+        cr_assert(pld_meta_open(at + 5000, 1) == 0);
+        at[4096] = at[8191] = 1;
+        pld_fake_fail(PLD_FAKE_OPEN_SPARSE, 0, 1, ENOMEM);
+        cr_expect(pld_meta_open(at, 1) == -ENOMEM);
+        pld_meta_unmap(at, PLD_GIB);
+}
+
 Test(backing, without_metadata_nothing_is_backed)
 {
         setup_nodes(1);
         setup_started(NULL);
         pld_fake_fail(PLD_FAKE_MAP, 0, 1, ENOMEM);
+        cr_expect(back_one(0, 0) == PLD_BACKING_NONE);
+        expect_untouched(0, 0);
+        pld_fake_fail(PLD_FAKE_OPEN_SPARSE, 0, 1, ENOMEM);
         cr_expect(back_one(0, 0) == PLD_BACKING_NONE);
         expect_untouched(0, 0);
         cr_expect(back_one(0, 0) == PLD_BACKING_THP);
@@ -627,4 +829,97 @@ Test(backing, a_real_piece_given_back_is_no_memory_any_more)
         cr_expect(can_be_read(huge_at(0, 0)));
         pld_unback(huge_at(0, 0), PLD_HUGE_BYTES, kind);
         cr_expect(!can_be_read(huge_at(0, 0)));
+}
+
+/* --- lazily */
+
+static int lazily(unsigned node, size_t i, size_t nhuge, enum pld_backing *kind)
+{
+        *kind = PLD_BACKING_NONE;
+        return pld_back_lazily(huge_at(node, i), nhuge * PLD_HUGE_BYTES, node, true, kind);
+}
+
+Test(backing, lazy_memory_is_bound_and_not_populated)
+{
+        enum pld_backing kind;
+        setup_nodes(2);
+        setup_started(NULL);
+        unsigned nbinds = pld_fake_calls(PLD_FAKE_BIND);
+        cr_expect(lazily(1, 0, 3, &kind) == 0 && kind == PLD_BACKING_THP);
+        cr_expect(pld_fake_calls(PLD_FAKE_BIND) == nbinds + 1);
+        cr_expect(pld_fake_node_of(huge_at(1, 2)) == 1);
+        cr_expect(pld_fake_calls(PLD_FAKE_POPULATE) == 0);
+        cr_expect(pld_backing_bytes(1, PLD_BACKING_THP) == 3 * PLD_HUGE_BYTES);
+        memset(huge_at(1, 2), 1, 100);
+        pld_unback(huge_at(1, 0), 3 * PLD_HUGE_BYTES, PLD_BACKING_THP);
+        cr_expect(pld_backing_bytes(1, PLD_BACKING_THP) == 0);
+        cr_expect(pld_back_lazily(huge_at(1, 0), PLD_HUGE_BYTES, 1, false, &kind) == 0);
+        cr_expect(kind == PLD_BACKING_BASE, "no huge pages were asked for");
+        cr_expect(pld_backing_fallbacks_total() == 0, "and that is no fallback");
+}
+
+Test(backing, the_only_node_needs_no_binding)
+{
+        enum pld_backing kind;
+        setup_nodes(1);
+        setup_started(NULL);
+        unsigned nbinds = pld_fake_calls(PLD_FAKE_BIND);
+        cr_expect(lazily(0, 0, 1, &kind) == 0);
+        cr_expect(pld_fake_calls(PLD_FAKE_BIND) == nbinds);
+}
+
+Test(backing, pages_of_a_pool_are_never_lazy)
+{
+        enum pld_backing kind;
+        setup_nodes(1);
+        pld_fake_set_pool(0, 8);
+        setup_started("2M,thp");
+        cr_expect(lazily(0, 0, 1, &kind) == -EAGAIN && kind == PLD_BACKING_NONE);
+        expect_untouched(0, 0);
+        pld_fake_set_support(PLD_BACKING_2M, false);
+        setup_started("2M,thp");
+        cr_expect(lazily(0, 0, 1, &kind) == 0 && kind == PLD_BACKING_THP);
+}
+
+Test(backing, a_refused_bind_means_no_laziness)
+{
+        enum pld_backing kind;
+        setup_nodes(2);
+        setup_started(NULL);
+        pld_fake_fail(PLD_FAKE_BIND, 0, 1, EPERM);
+        cr_expect(lazily(1, 0, 1, &kind) == -EAGAIN);
+        expect_untouched(1, 0);
+        pld_fake_fail(PLD_FAKE_OPEN, 0, 1, ENOMEM);
+        cr_expect(lazily(1, 0, 1, &kind) == -EAGAIN);
+        expect_untouched(1, 0);
+}
+
+/* B5: what was promised and not yet touched is not promised again. */
+Test(backing, lazy_pieces_do_not_fill_a_node_with_neighbours)
+{
+        enum pld_backing kind;
+        size_t n = 0, i = 0;
+        setup_nodes(2);
+        setup_started(NULL);
+        size_t have = pld_fake_free_bytes(1) / PLD_HUGE_BYTES;
+        while (lazily(1, i, 8, &kind) == 0)
+                i += 8;
+        n = i;
+        cr_expect(n > have / 2 && n < have, "%zu of %zu", n, have);
+        cr_expect(pld_back(huge_at(1, n), PLD_HUGE_BYTES, 1, &kind) == 0, "populated, it may");
+        pld_unback(huge_at(1, 0), 8 * PLD_HUGE_BYTES, PLD_BACKING_THP);
+        cr_expect(lazily(1, 0, 4, &kind) == 0, "there is room again");
+}
+
+Test(backing, a_broken_huge_page_is_base_pages_in_the_books)
+{
+        enum pld_backing kind;
+        setup_nodes(1);
+        setup_started(NULL);
+        cr_expect(lazily(0, 0, 2, &kind) == 0);
+        cr_expect(pld_break(huge_at(0, 1)) == 0);
+        cr_expect(pld_backing_bytes(0, PLD_BACKING_THP) == PLD_HUGE_BYTES);
+        cr_expect(pld_backing_bytes(0, PLD_BACKING_BASE) == PLD_HUGE_BYTES);
+        pld_unback(huge_at(0, 1), PLD_HUGE_BYTES, PLD_BACKING_BASE);
+        cr_expect(pld_backing_bytes(0, PLD_BACKING_BASE) == 0);
 }

@@ -43,8 +43,8 @@ Test(fake, a_pool_mapping_is_reserved_over_all_nodes)
         size_t faults;
         setup_nodes(2);
         pld_fake_set_pool(1, 1);
-        cr_expect(pld_os->map_pool(2 * PLD_HUGE_BYTES) == NULL && errno == ENOMEM);
-        char *at = pld_os->map_pool(PLD_HUGE_BYTES);
+        cr_expect(pld_os->map_pool(2 * PLD_HUGE_BYTES, PLD_BACKING_2M) == NULL && errno == ENOMEM);
+        char *at = pld_os->map_pool(PLD_HUGE_BYTES, PLD_BACKING_2M);
         cr_assert(at);
         cr_assert(pld_os->bind(at, PLD_HUGE_BYTES, 0) == 0, "as on Linux, this is not refused");
         cr_expect(pld_os->populate(at, PLD_HUGE_BYTES, &faults) == -EFAULT);
@@ -56,7 +56,8 @@ Test(fake, a_moved_page_keeps_its_node)
         size_t faults;
         setup_nodes(2);
         pld_fake_set_pool(1, 1);
-        char *to = reserved(PLD_HUGE_BYTES), *from = pld_os->map_pool(PLD_HUGE_BYTES);
+        char *to = reserved(PLD_HUGE_BYTES);
+        char *from = pld_os->map_pool(PLD_HUGE_BYTES, PLD_BACKING_2M);
         cr_assert(pld_os->bind(from, PLD_HUGE_BYTES, 1) == 0);
         cr_assert(pld_os->populate(from, PLD_HUGE_BYTES, &faults) == 0);
         cr_assert(pld_os->move(from, to, PLD_HUGE_BYTES) == 0);

@@ -2,9 +2,11 @@
 
 #include <criterion/criterion.h>
 
+#include "base/random.h"
 #include "tests/numa/machine_setup.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static void start(void)
@@ -207,6 +209,82 @@ Test(machine, nodes_at_equal_distance_take_turns)
         cr_expect(order_is(pld_machine.order[3], "3012"));
 }
 
+Test(machine, a_node_without_cpus_comes_after_the_others_however_near)
+{
+        setup_nodes(3);
+        pld_fake_add_node(3, 0, PLD_GIB);
+        pld_fake_set_distance(0, 3, 12);
+        start();
+        cr_expect(pld_machine.node[3].far && !pld_machine.node[2].far);
+        cr_expect(order_is(pld_machine.order[0], "0123"));
+        cr_expect(order_is(pld_machine.order[1], "1203"));
+        cr_expect(order_is(pld_machine.order[3], "3012"), "whoever asks for it is given it");
+        for (int cpu = 0; cpu < 6; cpu++) {
+                pld_fake_run_on(cpu);
+                cr_expect(pld_machine_here() == (unsigned)cpu / 2);
+        }
+        check_permutations();
+}
+
+Test(machine, cpus_without_memory_of_their_own_go_to_a_node_with_cpus)
+{
+        pld_fake_reset();
+        pld_fake_add_node(0, 1, PLD_GIB);
+        pld_fake_add_node(1, 1, 0);
+        pld_fake_add_node(2, 0, PLD_GIB);
+        pld_fake_set_distance(1, 2, 12);
+        pld_fake_install();
+        start();
+        pld_fake_run_on(1);
+        cr_expect(pld_machine_here() == 0);
+}
+
+Test(machine, a_node_whose_cpus_are_taken_is_no_slower_tier)
+{
+        setup_nodes(3);
+        pld_fake_allow_cpus("0-3");
+        pld_fake_set_distance(0, 2, 15);
+        start();
+        cr_expect(pld_machine.node[2].ncpus == 0 && !pld_machine.node[2].far);
+        cr_expect(order_is(pld_machine.order[0], "021"));
+}
+
+Test(machine, a_preferred_or_only_node_is_used_without_cpus_too)
+{
+        setup_nodes(2);
+        pld_fake_add_node(2, 0, PLD_GIB);
+        pld_fake_set_policy(PLD_POLICY_PREFERRED, "2");
+        start();
+        cr_expect(pld_machine_here() == 2);
+        cr_expect(order_is(pld_machine.order[0], "021"));
+}
+
+Test(machine, where_no_node_has_cpus_there_is_one_tier)
+{
+        setup_nodes(2);
+        pld_fake_add_node(2, 0, PLD_GIB);
+        pld_fake_add_node(3, 0, PLD_GIB);
+        pld_fake_set_policy(PLD_POLICY_BIND, "2-3");
+        start();
+        cr_assert(pld_machine.nnodes == 2);
+        cr_expect(!pld_machine.node[0].far && !pld_machine.node[1].far);
+}
+
+Test(machine, an_unplugged_node_is_found_out_and_comes_back)
+{
+        setup_nodes(2);
+        start();
+        pld_fake_run_on(2);
+        cr_expect(pld_machine_here() == 1);
+        pld_fake_unplug(1);
+        pld_machine_reread();
+        cr_expect(!pld_machine_is_allowed(1));
+        cr_expect(pld_machine_here() == 0);
+        pld_fake_add_node(1, 0, PLD_GIB);
+        pld_machine_reread();
+        cr_expect(pld_machine_here() == 1);
+}
+
 Test(machine, unknown_distances_still_make_an_order)
 {
         setup_nodes(3);
@@ -302,6 +380,52 @@ Test(machine, a_weighted_stripe_follows_the_weights)
         for (size_t i = 0; i < 600; i++)
                 seen[pld_machine_stripe_node(i)]++;
         cr_expect(seen[0] == 300 && seen[1] == 100 && seen[2] == 200);
+}
+
+/* N6: not only at the end of a round. */
+static void expect_fair(unsigned nnodes, const unsigned *weights)
+{
+        double seen[PLD_MAX_NODES] = { 0 }, sum = 0;
+        setup_nodes((int)nnodes);
+        pld_fake_set_policy(PLD_POLICY_INTERLEAVE, "0-63");
+        for (unsigned i = 0; i < nnodes; i++) {
+                pld_fake_set_weight((int)i, weights[i]);
+                sum += weights[i];
+        }
+        start();
+        for (size_t n = 1; n <= 2 * (size_t)sum + 7; n++) {
+                seen[pld_machine_stripe_node(n - 1)]++;
+                for (unsigned i = 0; i < nnodes; i++) {
+                        double off = seen[i] - (double)n * weights[i] / sum;
+                        cr_assert(off < 1 && off > -1, "node %u of %u has %g of %zu", i, nnodes,
+                                  seen[i], n);
+                }
+        }
+}
+
+Test(machine, at_any_length_a_stripe_is_within_a_huge_page_of_the_weights)
+{
+        expect_fair(2, (const unsigned[]){ 9, 4 });
+}
+
+Test(machine, a_stripe_over_one_node_is_that_node)
+{
+        expect_fair(1, (const unsigned[]){ 3 });
+}
+
+Test(machine, a_stripe_is_fair_with_many_nodes_and_the_largest_weights)
+{
+        expect_fair(8, (const unsigned[]){ 255, 1, 2, 254, 17, 128, 3, 99 });
+}
+
+Test(machine, a_stripe_is_fair_with_random_weights)
+{
+        struct pld_random random = pld_random_seeded((uint64_t)getpid());
+        unsigned weights[PLD_MAX_NODES];
+        printf("seed %d\n", getpid());
+        for (unsigned i = 0; i < 16; i++)
+                weights[i] = 1 + (unsigned)(pld_random_next(&random) % 32);
+        expect_fair(16, weights);
 }
 
 Test(machine, a_policy_without_usable_nodes_is_local)

@@ -7,9 +7,13 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -151,10 +155,10 @@ Test(os_linux, dropped_memory_is_zero_again)
 Test(os_linux, an_empty_pool_is_an_error)
 {
         size_t nfree;
-        if (os->pool_free(-1, &nfree) != 0 || nfree > 0)
+        if (os->pool_free(-1, PLD_BACKING_2M, &nfree) != 0 || nfree > 0)
                 cr_skip_test("there is a pool");
         errno = 0;
-        if (os->map_pool(1024 * PLD_HUGE_BYTES) != NULL)
+        if (os->map_pool(1024 * PLD_HUGE_BYTES, PLD_BACKING_2M) != NULL)
                 cr_skip_test("there is overcommit");
         cr_expect(errno == ENOMEM);
 }
@@ -162,10 +166,12 @@ Test(os_linux, an_empty_pool_is_an_error)
 Test(os_linux, a_pool_page_is_moved_into_place)
 {
         size_t nfree, faults;
-        if (!os->supports(PLD_BACKING_2M) || os->pool_free(-1, &nfree) != 0 || nfree == 0)
+        if (!os->supports(PLD_BACKING_2M) || os->pool_free(-1, PLD_BACKING_2M, &nfree) != 0 ||
+            nfree == 0)
                 cr_skip_test("no pool of huge pages here");
-        char *from = os->map_pool(PLD_HUGE_BYTES), *to = reserved(PLD_HUGE_BYTES);
+        char *from = os->map_pool(PLD_HUGE_BYTES, PLD_BACKING_2M), *to = reserved(PLD_HUGE_BYTES);
         cr_assert(from);
+        cr_assert(os->open(from, PLD_HUGE_BYTES) == 0);
         cr_assert(os->populate(from, PLD_HUGE_BYTES, &faults) == 0);
         from[9] = 9;
         cr_assert(os->move(from, to, PLD_HUGE_BYTES) == 0);
@@ -177,10 +183,12 @@ Test(os_linux, a_pool_page_is_moved_into_place)
 Test(os_linux, the_parent_keeps_its_pool_page_after_a_fork)
 {
         size_t nfree, faults;
-        if (!os->supports(PLD_BACKING_2M) || os->pool_free(-1, &nfree) != 0 || nfree == 0)
+        if (!os->supports(PLD_BACKING_2M) || os->pool_free(-1, PLD_BACKING_2M, &nfree) != 0 ||
+            nfree == 0)
                 cr_skip_test("no pool of huge pages here");
-        char *from = os->map_pool(PLD_HUGE_BYTES), *to = reserved(PLD_HUGE_BYTES);
+        char *from = os->map_pool(PLD_HUGE_BYTES, PLD_BACKING_2M), *to = reserved(PLD_HUGE_BYTES);
         cr_assert(from);
+        cr_assert(os->open(from, PLD_HUGE_BYTES) == 0);
         cr_assert(os->populate(from, PLD_HUGE_BYTES, &faults) == 0);
         cr_assert(os->move(from, to, PLD_HUGE_BYTES) == 0);
         int ends[2];
@@ -196,6 +204,101 @@ Test(os_linux, the_parent_keeps_its_pool_page_after_a_fork)
         cr_expect(to[0] == 1);
         cr_assert(write(ends[1], "", 1) == 1);
         waitpid(child, NULL, 0);
+}
+
+Test(os_linux, a_gigantic_pool_page_is_moved_into_place)
+{
+        size_t nfree, faults, nbytes = PLD_GIGANTIC_BYTES;
+        if (!os->supports(PLD_BACKING_1G) || os->pool_free(-1, PLD_BACKING_1G, &nfree) != 0 ||
+            nfree == 0)
+                cr_skip_test("no pool of gigantic pages here");
+        char *from = os->map_pool(nbytes, PLD_BACKING_1G);
+        char *room = os->reserve(2 * nbytes);
+        cr_assert(from && room);
+        char *to = (char *)pld_round_up((uintptr_t)room, nbytes);
+        cr_assert(os->open(from, nbytes) == 0);
+        cr_assert(os->populate(from, nbytes, &faults) == 0);
+        cr_expect(faults == 1, "%zu", faults);
+        from[nbytes - 1] = 9;
+        cr_assert(os->move(from, to, nbytes) == 0);
+        cr_expect(to[nbytes - 1] == 9);
+        cr_expect(os->close(to, PLD_HUGE_BYTES) != 0, "a part of it cannot go");
+        cr_assert(os->close(to, nbytes) == 0);
+}
+
+/* --- locking */
+
+static size_t status_bytes(const char *key)
+{
+        char text[8192];
+        size_t kib = 0;
+        FILE *file = fopen("/proc/self/status", "r");
+        cr_assert(file);
+        while (fgets(text, sizeof text, file))
+                if (!strncmp(text, key, strlen(key)))
+                        kib = strtoul(text + strlen(key), NULL, 10);
+        fclose(file);
+        return kib * PLD_KIB;
+}
+
+Test(os_linux, locked_memory_is_counted_by_the_kernel_and_can_be_dropped)
+{
+        size_t faults;
+        char *at = reserved(PLD_HUGE_BYTES);
+        if (os->lock_limit() < PLD_HUGE_BYTES)
+                cr_skip_test("so little may be locked");
+        cr_assert(os->open(at, PLD_HUGE_BYTES) == 0);
+        cr_assert(os->populate(at, PLD_HUGE_BYTES, &faults) == 0);
+        size_t before = status_bytes("VmLck:");
+        cr_assert(os->lock(at, PLD_HUGE_BYTES) == 0);
+        cr_expect(status_bytes("VmLck:") == before + PLD_HUGE_BYTES);
+        at[5] = 5;
+        cr_expect(os->drop(at, PLD_HUGE_BYTES) == 0);
+        cr_expect(at[5] == 0);
+        cr_assert(os->close(at, PLD_HUGE_BYTES) == 0);
+        cr_expect(status_bytes("VmLck:") == before);
+}
+
+/* O4: what the program locks, before or after, is what is used. */
+static void lock_all_and_look(bool before)
+{
+        size_t nbytes = 256 * PLD_MIB;
+        char *table = before ? NULL : os->map_sparse(nbytes);
+        if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+                cr_skip_test("mlockall() is refused here");
+        if (before)
+                table = os->map_sparse(nbytes);
+        cr_assert(table);
+        cr_expect(table[nbytes / 2] == 0, "it can be read");
+        cr_expect(status_bytes("VmRSS:") < nbytes / 2);
+        cr_assert(os->open_sparse(table, PLD_MIB) == 0);
+        table[PLD_MIB - 1] = 1;
+        cr_expect(status_bytes("VmRSS:") < nbytes / 2);
+        munlockall();
+}
+
+Test(os_linux, a_sparse_table_stays_away_when_all_is_locked_later)
+{
+        lock_all_and_look(false);
+}
+
+Test(os_linux, a_sparse_table_stays_away_when_all_was_locked_before)
+{
+        lock_all_and_look(true);
+}
+
+Test(os_linux, a_weighted_policy_is_an_interleaving_one)
+{
+        enum { WEIGHTED_INTERLEAVE = 6 };
+        unsigned long mask = 1;
+        struct pld_os_policy policy;
+        if (syscall(SYS_set_mempolicy, WEIGHTED_INTERLEAVE, &mask, 64) != 0)
+                cr_skip_test("no weighted interleave here (Linux 6.9)");
+        cr_assert(os->policy(&policy) == 0);
+        cr_expect(policy.kind == PLD_POLICY_INTERLEAVE && policy.weighted);
+        cr_expect(pld_node_set_has(&policy.nodes, 0));
+        cr_expect(os->weight(0) >= 1);
+        cr_expect(os->weight(PLD_NODE_IDS - 1) == 1, "where there is none");
 }
 
 static void *be_prompt(void *unused)

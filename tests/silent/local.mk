@@ -5,6 +5,14 @@ tests_silent_silent_SOURCES = tests/silent/silent.c \
 	tests/silent/faults.c tests/silent/faults.h \
 	tests/silent/threads.c tests/silent/threads.h
 tests_silent_silent_LDADD = $(FLOOR3)
+
+# Kernel-bypass mode: no call and no fault at all, in malloc and free alone.
+check_PROGRAMS += tests/silent/bypass
+tests_silent_bypass_SOURCES = tests/silent/bypass.c \
+	tests/silent/faults.c tests/silent/faults.h \
+	tests/silent/threads.c tests/silent/threads.h
+tests_silent_bypass_LDADD = $(FLOOR3)
+
 if !SANITIZED
-TESTS += tests/silent/silent
+TESTS += tests/silent/silent tests/silent/bypass
 endif
