@@ -35,7 +35,7 @@ enum { LAST_ROUND = 3 };
 static const _Atomic uint32_t nowhere; /* 0 */
 static const _Atomic uint32_t unknown; /* 0; caches say 1 */
 
-size_t pld_cache_rooted_end = PLD_MANUAL_MAX + 1;
+_Atomic size_t pld_cache_rooted_end = PLD_MANUAL_MAX + 1;
 struct pld_cache pld_cache_none = { .cpu_at = &nowhere,
                                     .manual.current = { FIRST_TO_LAST = &pld_span_none } };
 _Thread_local struct pld_cache *pld_cache_mine = &pld_cache_none;
@@ -169,10 +169,15 @@ void pld_cache_drop(void)
         pld_unlock(&lock);
 }
 
+void pld_cache_make_tick(bool on)
+{
+        pld_store_relaxed(&pld_cache_rooted_end, on || pld_machine.roams ? 0 : PLD_MANUAL_MAX + 1);
+}
+
 int pld_cache_start(size_t limit)
 {
         max_caches = limit;
-        pld_cache_rooted_end = pld_machine.roams ? 0 : PLD_MANUAL_MAX + 1;
+        pld_cache_make_tick(false);
         return -pthread_key_create(&key, thread_ends);
 }
 

@@ -24,9 +24,11 @@ struct pld_cache {
         struct pld_list link;     /* cache lock: of all, or of those to reuse */
 };
 
-/* malloc's blocks below this size need not ask where the thread is: all that are small,
- * or none where threads move between nodes. Const after start. */
-extern size_t pld_cache_rooted_end PLD_HIDDEN;
+/* malloc's blocks below this size need not ask where the thread is, nor look after what is
+ * idle: all that are small, or none where threads move between nodes. Relaxed. */
+extern _Atomic size_t pld_cache_rooted_end PLD_HIDDEN;
+/* Until told otherwise every small block takes the longer way, which ticks (decay.h). */
+void pld_cache_make_tick(bool on);
 
 /* The calling thread's, or pld_cache_none, which is empty and gives nothing (so
  * that fast paths need no test): then pld_cache_get() is the slow way in. */

@@ -1,5 +1,6 @@
 #include "arena/decay.h"
 
+#include "arena/cache.h"
 #include "arena/manual.h"
 #include "base/atomic.h"
 #include "base/clock.h"
@@ -10,8 +11,9 @@
 #include <limits.h>
 #include <sys/single_threaded.h>
 
-/* Passes without news after which all that was idle has been given. */
-enum { QUIET_PASSES = 2 };
+/* Passes in a decay time, so that nothing is idle for much longer; and those without news
+ * after which all that was idle has been given. */
+enum { PASSES = 4, QUIET_PASSES = PASSES + 2, TICKS = 256, TICK_BYTES = 8 << 20 };
 
 static uint64_t decay_ns; /* const after start; 0: no thread needed */
 static bool discreet;     /* const after start */
@@ -20,6 +22,7 @@ static _Atomic bool news;
 static _Atomic uint32_t awake;    /* futex; 1: the thread looks after what is idle */
 static _Atomic bool made;         /* there is a thread */
 static _Atomic bool wanted;       /* a discreet free saw work for one */
+static _Atomic bool ticking;      /* allocations look, one in TICKS of them */
 static _Atomic uint64_t retry_ns; /* after a refused one: when to ask again */
 
 static bool pass(void)
@@ -39,7 +42,7 @@ static void *run(void *unused)
                 while (!pld_load_relaxed(&awake))
                         pld_futex_wait(&awake, 0, 0);
                 for (int quiet = 0; quiet < QUIET_PASSES;) {
-                        pld_futex_wait(&never, 0, decay_ns);
+                        pld_futex_wait(&never, 0, decay_ns / PASSES);
                         quiet = pass() ? 0 : quiet + 1;
                 }
                 pld_store_relaxed(&awake, 0);
@@ -50,7 +53,7 @@ static void *run(void *unused)
 /* Without a thread the freeing one does it, now and then. */
 static void stand_in(uint64_t now)
 {
-        pld_store_relaxed(&retry_ns, now + decay_ns);
+        pld_store_relaxed(&retry_ns, now + decay_ns / PASSES);
         pass();
         pld_store_relaxed(&awake, 0);
 }
@@ -67,6 +70,16 @@ static void hire(uint64_t now)
         pld_store_relaxed(&made, true);
 }
 
+/* A little is not worth a slower malloc. */
+static void choose_ticking(void)
+{
+        bool tick = __libc_single_threaded && pld_page_heap_spare_bytes() >= TICK_BYTES;
+        if (pld_load_relaxed(&ticking) == tick)
+                return;
+        pld_store_relaxed(&ticking, tick);
+        pld_cache_make_tick(tick);
+}
+
 static PLD_NOINLINE void wake_slow(void)
 {
         uint32_t asleep = 0;
@@ -74,8 +87,10 @@ static PLD_NOINLINE void wake_slow(void)
                 return;
         uint64_t now = pld_now_ns();
         bool shy = discreet && !pld_load_relaxed(&made);
-        if (shy)
+        if (shy) {
                 pld_store_relaxed(&wanted, true);
+                choose_ticking();
+        }
         if (now < pld_load_relaxed(&retry_ns) || !pld_cas_relaxed(&awake, &asleep, 1))
                 return;
         if (pld_load_relaxed(&made))
@@ -90,6 +105,7 @@ static PLD_NOINLINE void chance_slow(void)
 {
         uint32_t asleep = 0;
         uint64_t now = pld_now_ns();
+        choose_ticking();
         if (pld_page_heap_spare_bytes() == 0) {
                 pld_store_relaxed(&wanted, false);
                 return;
@@ -112,6 +128,17 @@ static PLD_NOINLINE void chance_slow(void)
 void pld_decay_chance(void)
 {
         if (pld_unlikely(pld_load_relaxed(&wanted)))
+                chance_slow();
+}
+
+void pld_decay_tick(void)
+{
+        static _Atomic uint32_t nticks; /* relaxed: there is one thread, or nothing to do */
+        if (pld_likely(!pld_load_relaxed(&ticking)))
+                return;
+        uint32_t n = pld_load_relaxed(&nticks) + 1;
+        pld_store_relaxed(&nticks, n);
+        if (n % TICKS == 0)
                 chance_slow();
 }
 
@@ -140,5 +167,7 @@ void pld_decay_fork_child(void)
         pld_store_relaxed(&awake, 0);
         pld_store_relaxed(&made, false);
         pld_store_relaxed(&wanted, false);
+        pld_store_relaxed(&ticking, false);
+        pld_cache_make_tick(false);
         pld_store_relaxed(&retry_ns, 0);
 }

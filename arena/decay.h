@@ -12,6 +12,9 @@ void pld_decay_start(int64_t decay_ms); /* -1: never; 0: the page heap does it a
 void pld_decay_notice(void);
 /* To be called by allocations that are slow anyway, with no lock held: see below. */
 void pld_decay_chance(void);
+/* The same by those that are not: a program of one thread may have all it needs in its bins,
+ * and never come to a slow one, while much is idle (pld_cache_make_tick()). */
+void pld_decay_tick(void);
 /* Before the start, by a library whose free() is the C library's own. That may be
  * called with locks of the C library's held that making a thread takes, too
  * (pthread_join() frees what was the thread's under the lock of the stacks), and a

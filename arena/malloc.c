@@ -229,11 +229,13 @@ static PLD_NOINLINE void free_remote(struct pld_span *span, struct pld_block *bl
 
 /* ---- The calls ------------------------------------------------------------------------------ */
 
-/* A4: on machines where threads move between nodes, and for what is large. */
+/* A4: on machines where threads move between nodes, where somebody has to look after what
+ * is idle, and for what is large. */
 static PLD_NOINLINE void *malloc_beyond(size_t nbytes)
 {
         if (nbytes > PLD_MANUAL_MAX)
                 return large(nbytes);
+        pld_decay_tick();
         struct pld_cache *cache = pld_cache_mine;
         if (pld_unlikely(pld_cache_may_have_moved(cache)))
                 return small_slow(nbytes);
@@ -243,7 +245,7 @@ static PLD_NOINLINE void *malloc_beyond(size_t nbytes)
 
 void *polder_malloc(size_t nbytes)
 {
-        if (pld_unlikely(nbytes >= pld_cache_rooted_end))
+        if (pld_unlikely(nbytes >= pld_load_relaxed(&pld_cache_rooted_end)))
                 return malloc_beyond(nbytes);
         struct pld_block *block = pld_bin_pop(&pld_cache_mine->bins.bin[pld_class_of_block(nbytes)]);
         return pld_likely(block) ? block : small_slow(nbytes);

@@ -18,13 +18,17 @@ static size_t next_size(size_t nbytes)
         return nbytes + ((size_t)1 << pld_log2(nbytes)) / 8;
 }
 
-/* Spans hold at most 1024 objects and 64 KiB, or eight objects (four of malloc's
+/* malloc's spans are shorter: each thread has some of each class that it uses, and what
+ * survives in one keeps all of it. */
+enum { SPAN_BYTES = 64 << 10, MANUAL_SPAN_BYTES = 16 << 10 };
+
+/* Spans hold at most 1024 objects and so many bytes, or eight objects (four of malloc's
  * largest) where that is more; then as many pages as leave little unused at the end. */
-static uint32_t span_pages(size_t nbytes)
+static uint32_t span_pages(size_t nbytes, size_t most)
 {
         size_t want = nbytes * PLD_SPAN_OBJECTS_MAX;
-        if (want > 64 * PLD_KIB)
-                want = 64 * PLD_KIB;
+        if (want > most)
+                want = most;
         size_t least = nbytes <= PLD_SMALL_MAX ? 8 : 4;
         if (want < least * nbytes)
                 want = least * nbytes;
@@ -41,12 +45,19 @@ static uint32_t span_pages(size_t nbytes)
         return (uint32_t)best;
 }
 
+static uint32_t objects_in(size_t npages, size_t nbytes)
+{
+        size_t n = npages * PLD_PAGE_BYTES / nbytes;
+        return (uint32_t)(n < PLD_SPAN_OBJECTS_MAX ? n : PLD_SPAN_OBJECTS_MAX);
+}
+
 static struct pld_class describe(size_t nbytes)
 {
-        struct pld_class class = { .nbytes = (uint32_t)nbytes, .npages = span_pages(nbytes) };
-        class.count = (uint32_t)(class.npages * PLD_PAGE_BYTES / nbytes);
-        if (class.count > PLD_SPAN_OBJECTS_MAX)
-                class.count = PLD_SPAN_OBJECTS_MAX;
+        struct pld_class class = { .nbytes = (uint32_t)nbytes,
+                                   .npages = span_pages(nbytes, SPAN_BYTES),
+                                   .manual_npages = span_pages(nbytes, MANUAL_SPAN_BYTES) };
+        class.count = objects_in(class.npages, nbytes);
+        class.manual_count = objects_in(class.manual_npages, nbytes);
         class.magic = UINT64_MAX / nbytes + 1;
         return class;
 }

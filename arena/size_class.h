@@ -24,8 +24,9 @@ enum {
 
 struct pld_class {
         uint32_t nbytes; /* of an object */
-        uint32_t npages; /* of a span */
-        uint32_t count;  /* objects in a span */
+        uint32_t npages; /* of a span of collected objects */
+        uint32_t count;  /* objects in it */
+        uint32_t manual_npages, manual_count; /* the same of a span of malloc's */
         uint64_t magic;  /* pld_mul_high(offset, magic) == offset / nbytes */
 };
 

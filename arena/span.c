@@ -108,11 +108,20 @@ static void fill_in(struct pld_span *span, const struct pld_span_wish *wish, str
                 pld_store_relaxed(&span->collected.dirty, !run.zeroed);
 }
 
+static size_t pages_for(const struct pld_span_wish *wish, size_t *count)
+{
+        *count = 1;
+        if (wish->class == PLD_CLASS_LARGE)
+                return pld_pages_for(wish->nbytes);
+        const struct pld_class *class = &pld_classes[wish->class];
+        bool manual = wish->kind == PLD_KIND_MANUAL;
+        *count = manual ? class->manual_count : class->count;
+        return manual ? class->manual_npages : class->npages;
+}
+
 struct pld_span *pld_span_new(const struct pld_span_wish *wish)
 {
-        bool large = wish->class == PLD_CLASS_LARGE;
-        size_t npages = large ? pld_pages_for(wish->nbytes) : pld_classes[wish->class].npages;
-        size_t count = large ? 1 : pld_classes[wish->class].count;
+        size_t count, npages = pages_for(wish, &count);
         size_t nwords = words_for(wish, count);
         struct pld_run run;
 

@@ -9,7 +9,7 @@ enum { N64 = 1024 /* at least a span's worth */ };
 
 static unsigned span_count(void)
 {
-        return pld_classes[pld_class_of(64)].count;
+        return pld_classes[pld_class_of(64)].manual_count;
 }
 
 static struct pld_span *span_of(const void *p)

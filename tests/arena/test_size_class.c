@@ -54,14 +54,23 @@ Test(size_class, sizes_beyond_the_small_ones_have_a_class_that_fits)
         cr_expect_eq(pld_class_beyond(PLD_MANUAL_MAX), PLD_NCLASSES - 1);
 }
 
+static void expect_little_waste(const struct pld_class *class, size_t npages, size_t count,
+                                size_t least)
+{
+        size_t span = npages * PLD_PAGE_BYTES, used = count * class->nbytes;
+        cr_assert(used <= span);
+        cr_assert((span - used) * 8 <= span, "class of %u", class->nbytes);
+        cr_assert(count >= least, "class of %u has %zu", class->nbytes, count);
+        cr_assert(count <= PLD_SPAN_OBJECTS_MAX);
+}
+
 Test(size_class, spans_waste_little_at_their_end)
 {
         for (unsigned i = 0; i < PLD_NCLASSES; i++) {
                 const struct pld_class *class = &pld_classes[i];
-                size_t span = class->npages * PLD_PAGE_BYTES;
-                size_t used = (size_t)class->count * class->nbytes;
-                cr_assert(used <= span);
-                cr_assert((span - used) * 8 <= span, "class of %u", class->nbytes);
-                cr_assert(class->count >= (class->nbytes <= PLD_SMALL_MAX ? 7 : 3) && class->count <= PLD_SPAN_OBJECTS_MAX);
+                bool small = class->nbytes <= PLD_SMALL_MAX;
+                expect_little_waste(class, class->npages, class->count, small ? 7 : 3);
+                expect_little_waste(class, class->manual_npages, class->manual_count, small ? 5 : 3);
+                cr_assert(class->manual_npages <= class->npages, "malloc's are not longer");
         }
 }

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NBLOCKS = 64, BLOCK = 1 << 20 };
+enum { NBLOCKS = 64, BLOCK = 1 << 20, NSMALL = 250000, SMALL = 256 };
 
 static unsigned count_threads(void)
 {
@@ -68,6 +68,19 @@ static void fill_and_free(void)
                 free(blocks[i]);
 }
 
+/* A peak of small blocks of which one in ten stays, in runs. */
+static void shrink(void)
+{
+        static char *blocks[NSMALL];
+        for (int i = 0; i < NSMALL; i++) {
+                blocks[i] = malloc(SMALL);
+                memset(blocks[i], 1, SMALL);
+        }
+        for (int i = 0; i < NSMALL; i++)
+                if (i / 1000 % 10)
+                        free(blocks[i]);
+}
+
 static void rest(long ms)
 {
         nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000 }, NULL);
@@ -96,6 +109,18 @@ int main(void)
                 free(malloc(1 << 20)); /* whoever does looks after what is idle */
         }
         CHECK(resident_kib() <= before + NBLOCKS * 1024 / 2);
+        CHECK(count_threads() == 1);
+
+        before = resident_kib();
+        shrink();
+        long most = before + (long)NSMALL * SMALL / 2 / 1024;
+        CHECK(resident_kib() > most);
+        for (int i = 0; i < 50 && resident_kib() > most; i++) {
+                rest(20);
+                for (int k = 0; k < 1000; k++)
+                        free(malloc(SMALL)); /* there is always one at hand */
+        }
+        CHECK(resident_kib() <= most);
         CHECK(count_threads() == 1);
 
         pthread_t thread;
