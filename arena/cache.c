@@ -111,8 +111,6 @@ static struct pld_cache *find(void)
         cache = item ? pld_container_of(item, struct pld_cache, link) : pld_meta_alloc(sizeof *cache);
         if (!cache)
                 goto out;
-        if (!item)
-                pld_page_heap_expect_thread();
         pld_bins_init(&cache->bins);
         pld_manual_init(&cache->manual);
         find_cpu(cache);

@@ -25,14 +25,16 @@ static _Atomic bool wanted;       /* a discreet free saw work for one */
 static _Atomic bool ticking;      /* allocations look, one in TICKS of them */
 static _Atomic uint64_t retry_ns; /* after a refused one: when to ask again */
 
-static bool pass(void)
+/* at_leisure: there is time for what takes long. */
+static bool pass(bool at_leisure)
 {
         bool fresh = pld_exchange_relaxed(&news, false);
         uint64_t now = pld_now_ns();
         uint64_t before = now > decay_ns ? now - decay_ns : 0;
         pld_page_heap_release(before);
         pld_page_heap_shed(before, false);
-        return pld_manual_reclaim() > 0 || fresh;
+        size_t npromoted = pld_page_heap_promote(before, at_leisure);
+        return pld_manual_reclaim() > 0 || npromoted > 0 || fresh;
 }
 
 static void *run(void *unused)
@@ -43,7 +45,7 @@ static void *run(void *unused)
                         pld_futex_wait(&awake, 0, 0);
                 for (int quiet = 0; quiet < QUIET_PASSES;) {
                         pld_futex_wait(&never, 0, decay_ns / PASSES);
-                        quiet = pass() ? 0 : quiet + 1;
+                        quiet = pass(true) ? 0 : quiet + 1;
                 }
                 pld_store_relaxed(&awake, 0);
         }
@@ -54,7 +56,7 @@ static void *run(void *unused)
 static void stand_in(uint64_t now)
 {
         pld_store_relaxed(&retry_ns, now + decay_ns / PASSES);
-        pass();
+        pass(false);
         pld_store_relaxed(&awake, 0);
 }
 
@@ -83,10 +85,11 @@ static void choose_ticking(void)
 static PLD_NOINLINE void wake_slow(void)
 {
         uint32_t asleep = 0;
-        if (pld_page_heap_spare_bytes() == 0 || pld_locks_held())
+        bool shy = discreet && !pld_load_relaxed(&made);
+        bool ripe = !shy && pld_page_heap_is_ripe();
+        if ((pld_page_heap_spare_bytes() == 0 && !ripe) || pld_locks_held())
                 return;
         uint64_t now = pld_now_ns();
-        bool shy = discreet && !pld_load_relaxed(&made);
         if (shy) {
                 pld_store_relaxed(&wanted, true);
                 choose_ticking();

@@ -15,7 +15,7 @@
  * E3  entries at or beyond a slice's end are 0; the end only rises.
  * E4  while there is a listener, what is backed keeps the physical pages that it has: a
  *     device may have been told of them.
- * Called by page_heap.c. */
+ * Called by the pieces of the page heap: row.c, shed.c, moved.c. */
 #include "arena/extent.h"
 
 #include "arena/page_heap.h"

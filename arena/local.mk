@@ -14,13 +14,18 @@ libpld_arena_la_SOURCES = \
 	arena/manual.c arena/manual.h \
 	arena/meta.c arena/meta.h \
 	arena/migrate.c \
+	arena/moved.c \
+	arena/promote.c \
 	arena/node_stats.c arena/node_stats.h \
 	arena/page_heap.c arena/page_heap.h \
+	arena/page_heap_counts.c arena/page_heap_inside.h \
 	arena/page_map.c arena/page_map.h \
 	arena/pool.c arena/pool.h \
 	arena/region.c arena/region.h \
 	arena/report.c arena/report.h \
+	arena/row.c \
 	arena/settings.c arena/settings.h \
+	arena/shed.c \
 	arena/size_class.c arena/size_class.h \
 	arena/span.c arena/span.h \
 	arena/sweep.c arena/sweep.h

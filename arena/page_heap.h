@@ -37,7 +37,6 @@ void pld_page_heap_free(struct pld_run run);
 bool pld_page_heap_extend_try(struct pld_run *run, size_t npages);
 /* Backs nbytes more, idle, for allocations to come; keep: for ever. Bytes backed. */
 size_t pld_page_heap_grow(unsigned slice, size_t nbytes, bool keep);
-void pld_page_heap_expect_thread(void); /* one more than there ever were */
 /* The next span of small objects may have to wait for the kernel. A hint. */
 bool pld_page_heap_is_dry(unsigned slice);
 /* Gives idle huge pages back that have been idle since before `before_ns`; bytes given. */
@@ -52,6 +51,10 @@ bool pld_page_heap_is_abroad(uintptr_t at, size_t npages);
  * alone since before `before_ns`; the rest of such a huge page is base pages from then on.
  * all: else only of what is beyond a slack of free pages. Bytes given. */
 size_t pld_page_heap_shed(uint64_t before_ns, bool all);
+/* Has base pages that fill a huge page, left alone since before `before_ns`, made one: now,
+ * which takes a millisecond each, or when the kernel comes to it. How many it was asked for. */
+size_t pld_page_heap_promote(uint64_t before_ns, bool now);
+bool pld_page_heap_is_ripe(void); /* there is something to promote; a hint */
 void pld_page_heap_set_limit(size_t limit_bytes);
 
 unsigned pld_page_heap_slices(void);

@@ -61,6 +61,7 @@ static_assert(PLD_BACKING_KINDS * KIND_BITS <= 32, "a chain fits in a word");
 static_assert((int)PLD_MAX_NODES <= (int)POPULATED, "a home fits in a byte");
 
 /* A node keeps this much, within the bounds, for what others allocate meanwhile. */
+#define SPARSE_SHARE 8 /* so much of a huge page may be untouched when it is made one */
 #define LAZY_SHARE 16 /* of what a node has left is granted to lazy pieces unasked */
 #define MARGIN_SHARE 32
 #define MARGIN_LEAST (16 * PLD_MIB)
@@ -614,7 +615,7 @@ static bool open_lazily(struct piece piece, enum pld_backing kind) /* B6 */
         return false;
 }
 
-int pld_back_lazily(void *at, size_t nbytes, unsigned node, bool huge, enum pld_backing *out)
+int pld_back_lazily(void *at, size_t nbytes, unsigned node, enum pld_backing *out)
 {
         PLD_ASSERT(is_piece(at, nbytes) && node < pld_machine.nnodes);
         struct piece piece = { .at = at, .nbytes = nbytes, .node = node };
@@ -622,7 +623,7 @@ int pld_back_lazily(void *at, size_t nbytes, unsigned node, bool huge, enum pld_
         uint8_t *table = homes_get(piece);
         uint32_t word = pld_load_acquire(&chain); /* pairs with pld_backing_start() */
         enum pld_backing kind = kind_wanted(word);
-        if (kind == PLD_BACKING_THP && !huge && has_kind(word, PLD_BACKING_BASE))
+        if (kind == PLD_BACKING_THP && has_kind(word, PLD_BACKING_BASE))
                 kind = PLD_BACKING_BASE;
         bool may = (kind == PLD_BACKING_THP || kind == PLD_BACKING_BASE) &&
                    pld_machine_is_allowed(node) && table && !pld_load_relaxed(&locking);
@@ -651,6 +652,28 @@ int pld_drop(void *at, size_t nbytes)
         int error = pld_os->drop(at, nbytes);
         errno = saved;
         return error;
+}
+
+bool pld_make_huge(void *at, bool now)
+{
+        size_t there;
+        uint32_t word = pld_load_acquire(&chain);
+        int saved = errno;
+        bool may = has_kind(word, PLD_BACKING_THP) && pld_load_relaxed(&supported[PLD_BACKING_THP]) &&
+                   pld_os->resident(at, PLD_HUGE_BYTES, &there) == 0 &&
+                   there >= PLD_HUGE_BYTES - PLD_HUGE_BYTES / SPARSE_SHARE &&
+                   pld_os->advise(at, PLD_HUGE_BYTES, true) == 0;
+        if (may && now)
+                pld_os->collapse(at, PLD_HUGE_BYTES); /* else khugepaged may do it */
+        errno = saved;
+        return may;
+}
+
+void pld_make_small(void *at)
+{
+        int saved = errno;
+        pld_os->advise(at, PLD_HUGE_BYTES, false);
+        errno = saved;
 }
 
 int pld_break(void *at)

@@ -59,15 +59,20 @@ int pld_back(void *at, size_t nbytes, unsigned node, enum pld_backing *out);
 int pld_back_1g(void *at, unsigned node);
 /* A 1G page was wished for, and there was nowhere to put it. */
 void pld_back_1g_missed(void);
-/* As pld_back(), without populating: pages come at their first touch, and what the kernel makes
- * of the advice (huge, or base pages) is not looked at. -EAGAIN, and nothing changed, where
+/* As pld_back(), without populating: base pages come at their first touch (huge ones only where
+ * the chain has no others). -EAGAIN, and nothing changed, where
  * that would not be safe: pages of a pool, a node that is filling up, memory that is to be
  * locked, or a place that could not be told beforehand. Then pld_back() is to be asked. */
-int pld_back_lazily(void *at, size_t nbytes, unsigned node, bool huge, enum pld_backing *out);
+int pld_back_lazily(void *at, size_t nbytes, unsigned node, enum pld_backing *out);
 /* Any part of what is backed: every page is there afterwards. -ENOMEM. */
 int pld_populate(void *at, size_t nbytes);
 /* Whole base pages of what is backed as THP or BASE go back, and are zero when touched again. */
 int pld_drop(void *at, size_t nbytes);
+/* Base pages that fill a huge page, all in use: if most of it has been touched it is to be a
+ * transparent huge page, now or when the kernel comes to it. It stays BASE in the books.
+ * False: it stays what it is. */
+bool pld_make_huge(void *at, bool now);
+void pld_make_small(void *at); /* no more, so that its parts can be dropped */
 /* A transparent huge page becomes BASE: so its parts can be dropped, and stay so. */
 int pld_break(void *at);
 /* The physical pages go back to the kernel, the addresses stay reserved. kind and

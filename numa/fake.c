@@ -768,6 +768,12 @@ static int fake_populate(void *raw, size_t nbytes, size_t *faults)
         return error;
 }
 
+/* Real addresses: what a test touched is there. */
+static int fake_resident(void *at, size_t nbytes, size_t *out)
+{
+        return pld_os_linux.resident(at, nbytes, out);
+}
+
 static int fake_collapse(void *raw, size_t nbytes)
 {
         int error = trip(PLD_FAKE_COLLAPSE);
@@ -872,6 +878,7 @@ static const struct pld_os fake = {
         .advise = fake_advise,
         .populate = fake_populate,
         .collapse = fake_collapse,
+        .resident = fake_resident,
         .lock = fake_lock,
         .lock_limit = fake_lock_limit,
         .nodes_of = fake_nodes_of,

@@ -76,6 +76,7 @@ struct pld_os {
         /* Every page is there afterwards; faults: how many it took. Never a signal. */
         int (*populate)(void *at, size_t nbytes, size_t *faults);
         int (*collapse)(void *at, size_t nbytes); /* 0: all of it is huge now */
+        int (*resident)(void *at, size_t nbytes, size_t *out); /* bytes of it that are there */
         int (*lock)(void *at, size_t nbytes); /* the pages stay in memory until they are closed */
         size_t (*lock_limit)(void); /* bytes that the process may lock in all */
         /* ids[i]: the node of pages[i], or -errno. */

@@ -557,6 +557,25 @@ static size_t linux_lock_limit(void)
         return limit.rlim_cur;
 }
 
+static int linux_resident(void *at, size_t nbytes, size_t *out)
+{
+        unsigned char there[512];
+        size_t page = (size_t)sysconf(_SC_PAGESIZE), n = 0;
+        for (size_t done = 0; done < nbytes;) {
+                size_t left = (nbytes - done) / page;
+                size_t here = left < sizeof there ? left : sizeof there;
+                if (here == 0)
+                        break;
+                if (mincore((char *)at + done, here * page, there) != 0)
+                        return -errno;
+                for (size_t i = 0; i < here; i++)
+                        n += there[i] & 1;
+                done += here * page;
+        }
+        *out = n * page;
+        return 0;
+}
+
 /* Seccomp profiles that forbid move_pages() may allow this. */
 static int nodes_one_by_one(void **pages, size_t n, int *ids)
 {
@@ -661,6 +680,7 @@ const struct pld_os pld_os_linux = {
         .advise = linux_advise,
         .populate = linux_populate,
         .collapse = linux_collapse,
+        .resident = linux_resident,
         .lock = linux_lock,
         .lock_limit = linux_lock_limit,
         .nodes_of = linux_nodes_of,

@@ -39,7 +39,7 @@ static uintptr_t take(unsigned slice, size_t nhuge)
 {
         struct pld_run run;
         cr_assert_eq(
-            pld_page_heap_alloc(slice, nhuge * PLD_HUGE_PAGES, PLD_PAGE_BYTES, false, &run), 0);
+            pld_page_heap_alloc(slice, nhuge * PLD_HUGE_PAGES, PLD_PAGE_BYTES, true, &run), 0);
         return run.at;
 }
 

@@ -270,15 +270,32 @@ Test(page_heap, with_a_reserve_all_is_populated)
         cr_expect_not(take(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES).lazy, "beyond it too");
 }
 
-Test(page_heap, the_first_huge_pages_of_malloc_are_base_pages)
+Test(page_heap, full_huge_pages_are_promoted_after_a_while)
 {
         arena_test_start(1);
+        struct pld_run full = take(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES);
+        struct pld_run most = take(0, PLD_HUGE_PAGES - 1, PLD_PAGE_BYTES);
+        memset((void *)full.at, 7, PLD_HUGE_BYTES);
+        memset((void *)most.at, 7, (PLD_HUGE_PAGES - 1) << PLD_PAGE_SHIFT);
+        cr_expect_eq(pld_page_heap_huge_bytes(), 0, "base pages at first");
+        cr_expect(pld_page_heap_is_ripe());
+        cr_expect_eq(pld_page_heap_promote(UINT64_MAX, true), 1);
+        cr_expect_eq(pld_fake_calls(PLD_FAKE_COLLAPSE), 1);
+        cr_expect_not(pld_page_heap_is_ripe(), "asked once");
+        cr_expect_eq(pld_page_heap_promote(UINT64_MAX, true), 0);
+        struct pld_run last = take(0, 1, PLD_PAGE_BYTES);
+        memset((void *)last.at, 7, PLD_PAGE_BYTES);
+        cr_expect_eq(pld_page_heap_promote(UINT64_MAX, false), 1);
+        cr_expect_eq(pld_fake_calls(PLD_FAKE_COLLAPSE), 1, "the kernel will");
+        pld_page_heap_free(last);
+        take(0, 1, PLD_PAGE_BYTES);
+        cr_expect_eq(pld_page_heap_promote(0, true), 0, "somebody was here a moment ago");
+        cr_expect_eq(pld_page_heap_promote(UINT64_MAX, true), 1);
         take(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES);
-        cr_expect_eq(pld_page_heap_huge_bytes(), 0);
-        for (int i = 0; i < 20; i++)
-                take(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES);
-        size_t small = pld_page_heap_backed_bytes() - pld_page_heap_huge_bytes();
-        cr_expect_leq(small, 8 * PLD_MIB, "%zu", small);
+        cr_expect(pld_page_heap_is_ripe());
+        cr_expect_eq(pld_page_heap_promote(UINT64_MAX, true), 0, "untouched");
+        pld_page_heap_free(full);
+        pld_page_heap_verify();
 }
 
 /* ---- Shedding */
@@ -289,7 +306,8 @@ static void make_thin(struct pld_run *left)
 {
         struct pld_run rest[THIN];
         for (int i = 0; i < THIN; i++) {
-                rest[i] = take(0, PLD_HUGE_PAGES - 1, PLD_PAGE_BYTES);
+                cr_assert_eq(pld_page_heap_alloc(0, PLD_HUGE_PAGES - 1, PLD_PAGE_BYTES, true, &rest[i]),
+                             0);
                 left[i] = take(0, 1, PLD_PAGE_BYTES);
                 memset((void *)rest[i].at, 0xff, (PLD_HUGE_PAGES - 1) * PLD_PAGE_BYTES);
                 memset((void *)left[i].at, i + 1, PLD_PAGE_BYTES);
@@ -357,7 +375,7 @@ Test(page_heap, a_huge_page_that_cannot_be_broken_stays)
         size_t before = pld_page_heap_huge_bytes();
         pld_fake_forbid(PLD_FAKE_ADVISE, EINVAL);
         pld_page_heap_shed(UINT64_MAX, true);
-        cr_expect_gt(before, 0);
+        cr_expect_eq(before, THIN * PLD_HUGE_BYTES);
         cr_expect_eq(pld_page_heap_huge_bytes(), before);
         pld_page_heap_verify();
         for (int i = 0; i < THIN; i++)

@@ -346,9 +346,9 @@ Test(backing, a_piece_is_bound_before_it_can_be_touched)
         setup_started("2M,thp,base");
         pld_fake_forbid(PLD_FAKE_BIND, EINVAL);
         cr_expect(back_one(0, 0) == PLD_BACKING_NONE);
-        cr_expect(pld_back_lazily(huge_at(0, 0), PLD_HUGE_BYTES, 0, true, &kind) == -EAGAIN);
+        cr_expect(pld_back_lazily(huge_at(0, 0), PLD_HUGE_BYTES, 0, &kind) == -EAGAIN);
         setup_started("thp,base");
-        cr_expect(pld_back_lazily(huge_at(0, 0), PLD_HUGE_BYTES, 0, true, &kind) == -EAGAIN);
+        cr_expect(pld_back_lazily(huge_at(0, 0), PLD_HUGE_BYTES, 0, &kind) == -EAGAIN);
         cr_expect(pld_fake_calls(PLD_FAKE_BIND) > 3);
         cr_expect(pld_fake_calls(PLD_FAKE_OPEN) == 0);
 }
@@ -400,10 +400,10 @@ Test(backing, what_is_to_be_locked_does_not_come_lazily)
         setup_nodes(1);
         setup_started("thp,base");
         pld_backing_lock(true);
-        cr_expect(pld_back_lazily(huge_at(0, 0), PLD_HUGE_BYTES, 0, true, &kind) == -EAGAIN);
+        cr_expect(pld_back_lazily(huge_at(0, 0), PLD_HUGE_BYTES, 0, &kind) == -EAGAIN);
         expect_untouched(0, 0);
         pld_backing_lock(false);
-        cr_expect(pld_back_lazily(huge_at(0, 0), PLD_HUGE_BYTES, 0, true, &kind) == 0);
+        cr_expect(pld_back_lazily(huge_at(0, 0), PLD_HUGE_BYTES, 0, &kind) == 0);
         cr_expect(pld_backing_locked_bytes(0, kind) == 0);
 }
 
@@ -836,7 +836,7 @@ Test(backing, a_real_piece_given_back_is_no_memory_any_more)
 static int lazily(unsigned node, size_t i, size_t nhuge, enum pld_backing *kind)
 {
         *kind = PLD_BACKING_NONE;
-        return pld_back_lazily(huge_at(node, i), nhuge * PLD_HUGE_BYTES, node, true, kind);
+        return pld_back_lazily(huge_at(node, i), nhuge * PLD_HUGE_BYTES, node, kind);
 }
 
 Test(backing, lazy_memory_is_bound_and_not_populated)
@@ -845,17 +845,15 @@ Test(backing, lazy_memory_is_bound_and_not_populated)
         setup_nodes(2);
         setup_started(NULL);
         unsigned nbinds = pld_fake_calls(PLD_FAKE_BIND);
-        cr_expect(lazily(1, 0, 3, &kind) == 0 && kind == PLD_BACKING_THP);
+        cr_expect(lazily(1, 0, 3, &kind) == 0 && kind == PLD_BACKING_BASE);
         cr_expect(pld_fake_calls(PLD_FAKE_BIND) == nbinds + 1);
         cr_expect(pld_fake_node_of(huge_at(1, 2)) == 1);
         cr_expect(pld_fake_calls(PLD_FAKE_POPULATE) == 0);
-        cr_expect(pld_backing_bytes(1, PLD_BACKING_THP) == 3 * PLD_HUGE_BYTES);
+        cr_expect(pld_backing_bytes(1, PLD_BACKING_BASE) == 3 * PLD_HUGE_BYTES);
         memset(huge_at(1, 2), 1, 100);
-        pld_unback(huge_at(1, 0), 3 * PLD_HUGE_BYTES, PLD_BACKING_THP);
-        cr_expect(pld_backing_bytes(1, PLD_BACKING_THP) == 0);
-        cr_expect(pld_back_lazily(huge_at(1, 0), PLD_HUGE_BYTES, 1, false, &kind) == 0);
-        cr_expect(kind == PLD_BACKING_BASE, "no huge pages were asked for");
-        cr_expect(pld_backing_fallbacks_total() == 0, "and that is no fallback");
+        pld_unback(huge_at(1, 0), 3 * PLD_HUGE_BYTES, PLD_BACKING_BASE);
+        cr_expect(pld_backing_bytes(1, PLD_BACKING_BASE) == 0);
+        cr_expect(pld_backing_fallbacks_total() == 0, "base pages are no fallback here");
 }
 
 Test(backing, the_only_node_needs_no_binding)
@@ -907,7 +905,7 @@ Test(backing, lazy_pieces_do_not_fill_a_node_with_neighbours)
         n = i;
         cr_expect(n > have / 2 && n < have, "%zu of %zu", n, have);
         cr_expect(pld_back(huge_at(1, n), PLD_HUGE_BYTES, 1, &kind) == 0, "populated, it may");
-        pld_unback(huge_at(1, 0), 8 * PLD_HUGE_BYTES, PLD_BACKING_THP);
+        pld_unback(huge_at(1, 0), 8 * PLD_HUGE_BYTES, PLD_BACKING_BASE);
         cr_expect(lazily(1, 0, 4, &kind) == 0, "there is room again");
 }
 
@@ -916,10 +914,32 @@ Test(backing, a_broken_huge_page_is_base_pages_in_the_books)
         enum pld_backing kind;
         setup_nodes(1);
         setup_started(NULL);
-        cr_expect(lazily(0, 0, 2, &kind) == 0);
+        cr_expect(pld_back(huge_at(0, 0), 2 * PLD_HUGE_BYTES, 0, &kind) == 0);
         cr_expect(pld_break(huge_at(0, 1)) == 0);
         cr_expect(pld_backing_bytes(0, PLD_BACKING_THP) == PLD_HUGE_BYTES);
         cr_expect(pld_backing_bytes(0, PLD_BACKING_BASE) == PLD_HUGE_BYTES);
         pld_unback(huge_at(0, 1), PLD_HUGE_BYTES, PLD_BACKING_BASE);
         cr_expect(pld_backing_bytes(0, PLD_BACKING_BASE) == 0);
+}
+
+Test(backing, what_is_mostly_untouched_is_not_made_huge)
+{
+        enum pld_backing kind;
+        setup_nodes(1);
+        setup_started(NULL);
+        cr_expect(lazily(0, 0, 2, &kind) == 0);
+        char *at = huge_at(0, 1);
+        memset(at, 1, PLD_HUGE_BYTES / 2);
+        cr_expect(!pld_make_huge(at, false));
+        memset(at, 1, PLD_HUGE_BYTES);
+        unsigned ncalls = pld_fake_calls(PLD_FAKE_COLLAPSE);
+        cr_expect(pld_make_huge(at, false));
+        cr_expect(pld_fake_calls(PLD_FAKE_COLLAPSE) == ncalls);
+        cr_expect(pld_make_huge(at, true));
+        cr_expect(pld_fake_calls(PLD_FAKE_COLLAPSE) == ncalls + 1);
+        cr_expect(at[0] == 1 && at[PLD_HUGE_BYTES - 1] == 1);
+        pld_fake_forbid(PLD_FAKE_ADVISE, EINVAL);
+        cr_expect(!pld_make_huge(at, true));
+        setup_started("base");
+        cr_expect(!pld_make_huge(at, true), "not wanted");
 }
