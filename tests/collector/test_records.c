@@ -116,6 +116,7 @@ static void *make_targets(void *arg)
 static void *get_targets(void *arg)
 {
         struct gang *gang = arg;
+        polder_thread_attach(); /* else what it reads first is nobody's */
         pld_add_release(&gang->nready, 1);
         for (unsigned i = 0; !pld_load_acquire(&gang->done); i++) {
                 struct node *node = polder_weak_get(polder_load(&weaks[i % NTARGETS]));
