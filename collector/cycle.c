@@ -456,10 +456,10 @@ PLD_NOINLINE int polder_collect(enum polder_collect_mode mode)
         if (pld_pacer_is_reporting())
                 return -EDEADLK; /* the cycle is not over before the callback returns */
         struct pld_thread *self = pld_thread_self();
-        uint32_t number = request(mode == POLDER_STOP_THE_WORLD);
         bool by_thread = ensure_thread();
         pld_enter();
-        pld_thread_block(self);
+        pld_thread_block(self); /* first: the cycle that is asked for need not signal us */
+        uint32_t number = request(mode == POLDER_STOP_THE_WORLD);
         if (by_thread)
                 ring();
         else

@@ -20,6 +20,7 @@ static void *poll_for_long(void *arg)
         return NULL;
 }
 
+/* Nor is this thread, which is attached: it blocks before it asks for a collection. */
 Test(blocking, a_blocking_thread_is_neither_signalled_nor_waited_for, .timeout = 60)
 {
         struct gang gang;
