@@ -17,7 +17,9 @@ bench_workload_CFLAGS = $(AM_CFLAGS) -O2 -fno-builtin-malloc -fno-builtin-calloc
 bench_workload_LDADD = -lm
 bench_launch_SOURCES = bench/launch.c
 
-BENCH_PAIRS = bench/pool_pair
+BENCH_PAIRS = bench/pool_pair bench/mark_graph
+bench_mark_graph_SOURCES = bench/mark_graph.c
+bench_mark_graph_LDADD = $(FLOOR3)
 bench_pool_pair_SOURCES = bench/pool_pair.c
 bench_pool_pair_LDADD = $(FLOOR2)
 if HAVE_BASELINE
