@@ -29,6 +29,28 @@ EXTRA_PROGRAMS += $(BENCH_PAIRS)
 bench_malloc_pair_SOURCES = bench/malloc_pair.c
 bench_malloc_pair_CFLAGS = $(AM_CFLAGS) -fno-builtin-malloc -fno-builtin-free
 bench_malloc_pair_LDADD = $(FLOOR2) $(JEMALLOC_LIBS)
+
+# The loads of bench/collectors.sh, over Polder; the script compiles them for the contestants.
+EXTRA_PROGRAMS += bench/load-polder bench/load-polder-plain
+LOAD_SOURCES = \
+	bench/collectors/bound.c \
+	bench/collectors/cache.c \
+	bench/collectors/graph.c bench/collectors/graph.h \
+	bench/collectors/lives.c \
+	bench/collectors/load.c bench/collectors/load.h \
+	bench/collectors/memory.c bench/collectors/memory.h \
+	bench/collectors/stops.c \
+	bench/collectors/trees.c \
+	bench/collectors/waits.c bench/collectors/waits.h
+bench_load_polder_SOURCES = $(LOAD_SOURCES)
+bench_load_polder_CPPFLAGS = $(AM_CPPFLAGS) -DMEMORY_POLDER
+bench_load_polder_CFLAGS = $(AM_CFLAGS) -O2
+bench_load_polder_LDADD = libpolder.la -lm
+bench_load_polder_plain_SOURCES = $(LOAD_SOURCES)
+bench_load_polder_plain_CPPFLAGS = $(AM_CPPFLAGS) -DMEMORY_POLDER -DMEMORY_PLAIN_STORES
+bench_load_polder_plain_CFLAGS = $(AM_CFLAGS) -O2
+bench_load_polder_plain_LDADD = libpolder.la -lm
+EXTRA_DIST += bench/collectors/go
 CLEANFILES += $(EXTRA_PROGRAMS)
 
 EXTRA_DIST += bench/callgrind.sh bench/contestants.sh bench/kvd_pair bench/programs \
