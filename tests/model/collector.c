@@ -38,14 +38,51 @@ static void sweep_steps(const struct maker *m)
                 if (!cell->unswept)
                         continue;
                 cell->allocated = cell->colour != WHITE;
-                cell->colour = WHITE;
+                cell->colour = cell->allocated && next.kind == KIND_YOUNG ? BLACK : WHITE;
                 cell->unswept = 0;
                 if (!cell->allocated) {
                         cell->run = cell->hidden = 0;
+                        cell->filtered = 0;
                         for (int f = 0; f < m->rules->bounds.fields; f++)
                                 cell->field[f] = POISON;
                 }
                 protocol_give(m, &next, DO_SWEEP, COLLECTOR, c, 0, 0);
+        }
+}
+
+static bool any_uncleared(const struct rules *r, const struct state *s)
+{
+        for (int c = 1; s->kind == KIND_CLEARING && c <= r->bounds.cells; c++)
+                if (s->cell[c].colour != WHITE)
+                        return true;
+        return false;
+}
+
+/* It was to be a young cycle, and a full one is wanted: the marks go, cell by cell. */
+static void turn_full_step(const struct maker *m)
+{
+        struct state next = *m->from;
+
+        if (next.kind != KIND_YOUNG || any_unswept(m->rules, m->from) ||
+            protocol_any_armed(m->rules, m->from))
+                return;
+        next.kind = KIND_CLEARING;
+        if (!any_uncleared(m->rules, &next))
+                next.kind = KIND_FULL;
+        protocol_give(m, &next, DO_TURN_FULL, COLLECTOR, 0, 0, 0);
+}
+
+static void clear_steps(const struct maker *m)
+{
+        for (int c = 1; m->from->kind == KIND_CLEARING && c <= m->rules->bounds.cells; c++) {
+                struct state next = *m->from;
+
+                if (next.cell[c].colour == WHITE)
+                        continue;
+                next.cell[c].colour = WHITE;
+                if (!any_uncleared(m->rules, &next))
+                        next.kind = KIND_FULL;
+                protocol_give(m, &next, DO_CLEAR, COLLECTOR, c, 0, 0);
         }
 }
 
@@ -61,6 +98,8 @@ static void arm_step(const struct maker *m, int t)
         if (next.thread[t].armed || !can_shake(m, t))
                 return;
         if (any_unswept(m->rules, m->from) && !is_broken(m->rules, MUTANT_ARM_UNSWEPT))
+                return;
+        if (any_uncleared(m->rules, m->from) && !is_broken(m->rules, MUTANT_ARM_UNCLEARED))
                 return;
         next.thread[t].armed = 1;
         for (int c = 1; is_broken(m->rules, MUTANT_BLACK_FROM_ARM) && c <= m->rules->bounds.cells;
@@ -157,6 +196,32 @@ static void root_step(const struct maker *m)
         protocol_give(m, &next, DO_SCAN_ROOT, COLLECTOR, next.root, 0, 0);
 }
 
+/* The slots in the journal are roots of a young cycle, but not as early as the root: a thread
+ * that is not yet scanned may fill its newest object, which is in there, from its stack. */
+static void journal_steps(const struct maker *m)
+{
+        bool may = is_broken(m->rules, MUTANT_EARLY_JOURNAL_SCAN)
+                       ? protocol_all_armed(m->rules, m->from)
+                       : protocol_all_scanned(m->rules, m->from);
+
+        if (!may || m->from->hand || (m->from->kind != KIND_YOUNG))
+                return;
+        for (int c = 1; c <= m->rules->bounds.cells; c++) {
+                for (int f = 0; f < m->rules->bounds.fields; f++) {
+                        struct state next = *m->from;
+
+                        if (!(next.cell[c].noted >> f & 1))
+                                continue;
+                        next.cell[c].noted &= (uint8_t)~(1u << f);
+                        if (!next.cell[c].allocated || next.cell[c].field[f] == POISON)
+                                next.fault = "M2: the journal leads to what is no object";
+                        else if (!is_broken(m->rules, MUTANT_JOURNAL_DROPPED_AT_SCAN))
+                                next.hand = next.cell[c].field[f];
+                        protocol_give(m, &next, DO_SCAN_SLOT, COLLECTOR, c, f, 0);
+                }
+        }
+}
+
 /* Reads one field of one grey cell; any cell may be half traced, as with many workers. */
 static void trace_steps(const struct maker *m)
 {
@@ -213,6 +278,9 @@ static bool can_flip(const struct maker *m)
 
         if (!protocol_all_scanned(r, m->from) || !m->from->root_scanned || any_grey(r, m->from))
                 return false;
+        for (int c = 1; m->from->kind == KIND_YOUNG && c <= r->bounds.cells; c++)
+                if (m->from->cell[c].noted)
+                        return false;
         if (!all_outside(r, m->from) && !is_broken(r, MUTANT_STOP_CUTS_BARRIER))
                 return false;
         for (int t = 0; r->rounds && t < r->bounds.threads; t++)
@@ -235,8 +303,17 @@ static void clear_run_cell(const struct rules *r, struct cell *cell)
         cell->colour = WHITE;
 }
 
+/* A thread's newest object is old from here on, and may still be filled with plain stores: all
+ * of it is in the journal of the next cycle. */
+static void note_newest(const struct rules *r, struct state *s)
+{
+        for (int t = 0; t < r->bounds.threads; t++)
+                if (s->thread[t].newest && !is_broken(r, MUTANT_NEWEST_UNNOTED))
+                        s->cell[s->thread[t].newest].noted = (uint8_t)((1 << r->bounds.fields) - 1);
+}
+
 /* A free cell is swept as it stands, but for the mutant that would reuse it too early. */
-static void flip_step(const struct maker *m)
+static void flip_step(const struct maker *m, enum kind kind)
 {
         struct state next = *m->from;
 
@@ -245,6 +322,8 @@ static void flip_step(const struct maker *m)
         for (int c = 1; c <= m->rules->bounds.cells; c++) {
                 struct cell *cell = &next.cell[c];
 
+                if (!is_broken(m->rules, MUTANT_JOURNAL_KEPT_OVER_FULL))
+                        cell->noted = 0; /* a full cycle has not read them */
                 if (cell->run)
                         clear_run_cell(m->rules, cell);
                 else
@@ -258,7 +337,10 @@ static void flip_step(const struct maker *m)
                 thread->armed = thread->scanned = thread->settled = thread->flushed = 0;
         }
         next.root_scanned = 0;
-        protocol_give(m, &next, DO_FLIP, COLLECTOR, 0, 0, 0);
+        next.kind = kind;
+        if (kind == KIND_YOUNG)
+                note_newest(m->rules, &next);
+        protocol_give(m, &next, kind == KIND_YOUNG ? DO_FLIP_YOUNG : DO_FLIP, COLLECTOR, 0, 0, 0);
 }
 
 void collector_steps(const struct maker *m)
@@ -273,5 +355,10 @@ void collector_steps(const struct maker *m)
         root_step(m);
         trace_steps(m);
         hand_step(m);
-        flip_step(m);
+        journal_steps(m);
+        turn_full_step(m);
+        clear_steps(m);
+        flip_step(m, KIND_FULL);
+        if (m->rules->ages)
+                flip_step(m, KIND_YOUNG);
 }

@@ -17,9 +17,11 @@
  * And of the right protocol, since its explanation rests on them:
  * M3  a live object points to live objects even when nobody reaches it: a stale word may.
  * M4  marks are on objects, and black ones on the run cells of scanned threads; while any thread
- *     is armed all is swept, and between cycles what is swept is white.
+ *     is armed all is swept, and between cycles what is swept is white, or old before a young one.
  * M5  once all threads are scanned, a white object in reach is reached from something that is
  *     still to be traced, through white objects alone (the weak tricolour invariant).
+ * M6  between cycles, if the next is a young one, a slot of an old object that leads to a young
+ *     one is in the journal, or a thread inside a store is about to note it down.
  *
  * The steps are those of collector/cycle.c: finish, arm, scan, mark, terminate, flip, sweep.
  * What is coarser here than there, and why nothing is lost by it:
@@ -37,9 +39,11 @@
  *   set is passed over. Neither hides a state that others could see.
  * - Stores and loads are sequentially consistent. A store still in a store buffer behaves like a
  *   thread that stands before its write, which is a step of its own; a handshake must fence.
+ * - The journal is one set of slots: threads hand over theirs when they are scanned, before anybody
+ *   reads it. To look at the ages and to note the slot down is one step after the write.
  * - Filling in with plain stores may go on across loads, handshakes and flips; a birth, a refill
  *   and a barriered store end it, as calls into Polder do.
- * Not modelled: generations, weak references, finalizers, threads that come and go (a new stack is
+ * Not modelled: weak references, finalizers, threads that come and go (a new stack is
  * empty), root_add (shades like a store), large objects, and faults of the machinery below
  * (claiming a span, publishing an allocation bit). Bounded: the sizes in the tables.
  *
@@ -55,7 +59,13 @@
  *   not yet published, once over each zero, lose nothing ("plain into unpublished" below). The
  *   users' rule stays narrower: an unpublished object can grow old under generations, and such
  *   stores into it are then stores nobody saw.
- * - The root may be scanned late, even after tracing has begun, but not before all have armed. */
+ * - The root may be scanned late, even after tracing has begun, but not before all have armed.
+ * - With generations the journal, the slots of old objects that lead to young ones, is read like
+ *   the root, but not before all have been *scanned*: a thread's newest object may have grown old,
+ *   is in the journal as a whole, and is filled from the stack with plain stores; read before
+ *   such a store, and the stack scanned after its reference was dropped, the value is lost.
+ * - Nothing needs to be noted down from the moment on at which a thread is armed: what is stored
+ *   then is shaded, and old itself after the flip. */
 #include "tests/model/explore.h"
 
 #include <stdlib.h>
@@ -91,6 +101,14 @@ static const struct world worlds[] = {
         { "settled, three cells",
           { .bounds = { 2, 3, 1, 1, 1 }, .store = STORE_LOADS, .settle = true },
           true },
+        { "generations", { .bounds = { 2, 3, 1, 1, 1 }, .ages = true }, false },
+        { "generations, compare-exchange",
+          { .bounds = { 2, 2, 1, 1, 1 }, .ages = true, .cas = true },
+          false },
+        { "generations, two slots", { .bounds = { 2, 2, 1, 2, 1 }, .ages = true }, false },
+        { "generations, two fields", { .bounds = { 2, 2, 2, 1, 1 }, .ages = true }, false },
+        { "generations, four cells", { .bounds = { 2, 4, 1, 1, 1 }, .ages = true }, true },
+        { "generations, three threads", { .bounds = { 3, 2, 1, 1, 1 }, .ages = true }, false },
         { "plain into unpublished",
           { .bounds = { 2, 3, 1, 1, 1 }, .mutant = MUTANT_PLAIN_OLDER },
           false },
@@ -101,6 +119,7 @@ static const struct world worlds[] = {
 
 #define TWO_SLOTS .bounds = { 2, 2, 1, 2, 1 }
 #define ONE_SLOT  .bounds = { 2, 2, 1, 1, 1 }
+#define ALONE     .bounds = { 1, 2, 1, 2, 1 }
 
 /* Each differs in one rule from a world above that has no fault. */
 static const struct fault mutants[] = {
@@ -146,6 +165,30 @@ static const struct fault mutants[] = {
           { TWO_SLOTS, .mutant = MUTANT_ARM_UNSWEPT } },
         { "a refill takes cells before sweeping them",
           { TWO_SLOTS, .mutant = MUTANT_REFILL_UNSWEPT } },
+        { "generations: stores into old objects are not noted down",
+          { TWO_SLOTS, .ages = true, .mutant = MUTANT_STORE_UNNOTED } },
+        { "generations: compare-exchanges are not noted down",
+          { ALONE, .ages = true, .cas = true, .mutant = MUTANT_CAS_UNNOTED } },
+        { "generations: the newest object grows old, and nobody notes it down",
+          { TWO_SLOTS, .ages = true, .mutant = MUTANT_NEWEST_UNNOTED } },
+        { "generations: plain stores into older unpublished objects",
+          { TWO_SLOTS, .ages = true, .mutant = MUTANT_PLAIN_OLDER } },
+        { "generations: old values in young objects are noted down, and not the other way round",
+          { TWO_SLOTS, .ages = true, .mutant = MUTANT_NOTES_VALUES_AGE } },
+        { "generations: nobody notes down from when the first thread is armed",
+          { TWO_SLOTS, .ages = true, .mutant = MUTANT_NOTES_END_WITH_FIRST_ARM } },
+        { "generations: what the last journal had is taken for noted",
+          { TWO_SLOTS, .ages = true, .mutant = MUTANT_FILTER_KEPT } },
+        { "generations: the journal is read before all are scanned",
+          { TWO_SLOTS, .ages = true, .mutant = MUTANT_EARLY_JOURNAL_SCAN } },
+        { "generations: the journal is dropped unread",
+          { TWO_SLOTS, .ages = true, .mutant = MUTANT_JOURNAL_DROPPED_AT_SCAN } },
+        { "generations: the journal of before a full cycle is read after it",
+          { TWO_SLOTS, .ages = true, .mutant = MUTANT_JOURNAL_KEPT_OVER_FULL } },
+        { "generations: a full cycle begins before all marks are cleared",
+          { TWO_SLOTS, .ages = true, .mutant = MUTANT_ARM_UNCLEARED } },
+        { "generations: a handshake cuts a store before it notes down",
+          { TWO_SLOTS, .ages = true, .mutant = MUTANT_CUT_BARRIER } },
 };
 
 struct options {
@@ -249,6 +292,7 @@ int main(int argc, char **argv)
                 { "stores", { .cas = false } },
                 { "compare-exchange and flush rounds", { .cas = true, .rounds = true } },
                 { "settled", { .store = STORE_LOADS, .settle = true } },
+                { "generations", { .cas = true, .ages = true } },
         };
         struct options o = read_options(argc, argv);
 

@@ -103,7 +103,9 @@ static bool marks_are_sound(const struct rules *r, const struct state *s) /* M4 
                         return false;
                 if (cell->unswept || cell->colour == WHITE)
                         continue;
-                if (!any_armed(r, s) || !cell->allocated)
+                if (!cell->allocated)
+                        return false;
+                if (!any_armed(r, s) && (s->kind == KIND_FULL || cell->colour != BLACK))
                         return false;
                 if (cell->run && !(s->thread[cell->run - 1].scanned && cell->colour == BLACK))
                         return false;
@@ -132,6 +134,10 @@ static bool whites_are_guarded(const struct rules *r, const struct state *s) /* 
                 guarded |= 1u << s->root;
         for (int t = 0; t < r->bounds.threads; t++)
                 guarded |= 1u << s->thread[t].old;
+        for (int c = 1; s->kind == KIND_YOUNG && c <= r->bounds.cells; c++)
+                for (int f = 0; f < r->bounds.fields; f++)
+                        if (s->cell[c].noted >> f & 1)
+                                guarded |= 1u << s->cell[c].field[f];
         for (int c = 1; c <= r->bounds.cells; c++) {
                 int colour = s->cell[c].colour;
 
@@ -141,12 +147,42 @@ static bool whites_are_guarded(const struct rules *r, const struct state *s) /* 
         return !(reachable(r, s) & white & ~close_over(r, s, guarded, white));
 }
 
+static bool is_about_to_note(const struct rules *r, const struct state *s, int c, int f)
+{
+        for (int t = 0; t < r->bounds.threads; t++) {
+                const struct thread *thread = &s->thread[t];
+
+                if (thread->op == OP_JOURNAL && thread->target == c && thread->field == f)
+                        return true;
+        }
+        return false;
+}
+
+/* Between cycles a slot of an old object that leads to a young one is in the journal. */
+static bool old_slots_are_noted(const struct rules *r, const struct state *s) /* M6 */
+{
+        if (s->kind != KIND_YOUNG || any_armed(r, s))
+                return true;
+        for (int c = 1; c <= r->bounds.cells; c++) {
+                for (int f = 0; s->cell[c].colour != WHITE && f < r->bounds.fields; f++) {
+                        int ref = s->cell[c].field[f];
+
+                        if (ref && state_is_white(s, ref) && !(s->cell[c].noted >> f & 1) &&
+                            !is_about_to_note(r, s, c, f))
+                                return false;
+                }
+        }
+        return true;
+}
+
 const char *protocol_breach(const struct rules *r, const struct state *s)
 {
         if (!heap_is_whole(r, s))
                 return "M3: a live object, in reach or not, points to none";
         if (!marks_are_sound(r, s))
                 return "M4: a mark is where none may be";
+        if (!old_slots_are_noted(r, s))
+                return "M6: an old object's slot leads to a young one and is not in the journal";
         if (!whites_are_guarded(r, s))
                 return "M5: a white object in reach hangs on nothing grey";
         return NULL;
@@ -211,6 +247,18 @@ static void name_collector_step(struct step s, char *buffer, size_t nbytes)
         case DO_SHADE_TRACED:
                 snprintf(buffer, nbytes, "shades %s, which it had read", ref);
                 return;
+        case DO_FLIP_YOUNG:
+                snprintf(buffer, nbytes, "stops all and flips; the next cycle is a young one");
+                return;
+        case DO_TURN_FULL:
+                snprintf(buffer, nbytes, "makes the next cycle a full one");
+                return;
+        case DO_CLEAR:
+                snprintf(buffer, nbytes, "clears the mark of %s", ref);
+                return;
+        case DO_SCAN_SLOT:
+                snprintf(buffer, nbytes, "reads c%d.f%d, which is in the journal", s.a, s.b);
+                return;
         case DO_FLUSH_ROUND:
                 snprintf(buffer, nbytes, "asks thread %c to flush", 'A' + s.a);
                 return;
@@ -261,6 +309,9 @@ static void name_thread_step(struct step s, char *buffer, size_t nbytes)
         case DO_SWAP:
         case DO_COMPARE:
                 snprintf(buffer, nbytes, "... writes %s", ref);
+                return;
+        case DO_NOTE:
+                snprintf(buffer, nbytes, "... has noted the slot down, if it had to");
                 return;
         default:
                 snprintf(buffer, nbytes, "flushes its buffer");

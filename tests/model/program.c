@@ -163,6 +163,32 @@ static void write_slot(const struct rules *r, struct state *s, const struct thre
                 s->root = t->value;
 }
 
+/* What a thread that shades nothing does after its write (P2: it stays unarmed). */
+static bool notes(const struct rules *r, const struct state *s, const struct thread *t, bool cas)
+{
+        if (s->kind != KIND_YOUNG || t->armed || !t->target || !t->value)
+                return false;
+        if (is_broken(r, MUTANT_NOTES_END_WITH_FIRST_ARM) && protocol_any_armed(r, s))
+                return false;
+        return !is_broken(r, MUTANT_STORE_UNNOTED) && !(cas && is_broken(r, MUTANT_CAS_UNNOTED));
+}
+
+/* A slot of an old object that refers to a young one is noted down, once. */
+static void note_slot(const struct rules *r, struct state *s, const struct thread *t)
+{
+        struct cell *cell = &s->cell[t->target];
+        uint8_t bit = (uint8_t)(1u << t->field);
+        bool due = is_old(s, t->target) && state_is_white(s, t->value);
+
+        if (is_broken(r, MUTANT_NOTES_VALUES_AGE))
+                due = is_old(s, t->value) && state_is_white(s, t->target);
+        if (!due || cell->filtered & bit)
+                return;
+        cell->noted |= bit;
+        if (is_broken(r, MUTANT_FILTER_KEPT))
+                cell->filtered |= bit;
+}
+
 static void leave(struct thread *t)
 {
         t->op = OP_NONE;
@@ -211,7 +237,10 @@ static void begin_store(const struct maker *m, int t, int target, int f, int val
                 thread->op = OP_WRITE;
         } else if (!thread->armed) {
                 write_slot(r, &next, thread);
-                leave(thread);
+                if (notes(r, &next, thread, false))
+                        thread->op = OP_JOURNAL;
+                else
+                        leave(thread);
         } else if (r->store != STORE_SWAPS) {
                 thread->old = (uint8_t)read_slot(&next, thread);
                 thread->op = OP_OLD;
@@ -243,7 +272,11 @@ static void begin_cas(const struct maker *m, int t, int target, int f, int expec
                 if (read_slot(&next, thread) != expected)
                         return;
                 write_slot(r, &next, thread);
-                leave(thread);
+                thread->old = 0;
+                if (notes(r, &next, thread, true))
+                        thread->op = OP_JOURNAL;
+                else
+                        leave(thread);
         }
         protocol_give(m, &next, DO_CAS, t, target, f, desired);
 }
@@ -304,6 +337,11 @@ static void inside_step(const struct maker *m, int t)
                         shade_by(&next, t, value);
                 thread->op = OP_COMPARE;
                 protocol_give(m, &next, DO_SHADE_DESIRED, t, value, 0, 0);
+                return;
+        case OP_JOURNAL:
+                note_slot(r, &next, thread);
+                leave(thread);
+                protocol_give(m, &next, DO_NOTE, t, thread->target, 0, 0);
                 return;
         case OP_COMPARE:
                 compare_and_write(r, &next, thread);

@@ -18,6 +18,14 @@ bool protocol_all_armed(const struct rules *r, const struct state *s)
         return true;
 }
 
+bool protocol_any_armed(const struct rules *r, const struct state *s)
+{
+        for (int t = 0; t < r->bounds.threads; t++)
+                if (s->thread[t].armed)
+                        return true;
+        return false;
+}
+
 bool protocol_all_scanned(const struct rules *r, const struct state *s)
 {
         for (int t = 0; t < r->bounds.threads; t++)
@@ -55,6 +63,11 @@ static void settle_idle(const struct rules *r, struct state *s)
                 if (t->op == OP_SWAPPED && !state_is_white(s, t->old)) {
                         t->op = OP_NONE;
                         t->old = 0;
+                }
+                if (t->op == OP_JOURNAL && !is_broken(r, MUTANT_NOTES_VALUES_AGE) &&
+                    !state_is_white(s, t->value)) {
+                        t->op = OP_NONE;
+                        t->target = t->field = t->value = 0;
                 }
                 if (t->op == OP_NEW && !state_is_white(s, t->value))
                         t->op = OP_WRITE;

@@ -42,6 +42,17 @@ enum mutant {
         MUTANT_RUN_KEPT,
         MUTANT_ARM_UNSWEPT,
         MUTANT_REFILL_UNSWEPT,
+        /* of the generations */
+        MUTANT_STORE_UNNOTED,
+        MUTANT_CAS_UNNOTED,
+        MUTANT_NEWEST_UNNOTED,
+        MUTANT_NOTES_VALUES_AGE,
+        MUTANT_NOTES_END_WITH_FIRST_ARM,
+        MUTANT_FILTER_KEPT,
+        MUTANT_EARLY_JOURNAL_SCAN,
+        MUTANT_JOURNAL_DROPPED_AT_SCAN,
+        MUTANT_JOURNAL_KEPT_OVER_FULL,
+        MUTANT_ARM_UNCLEARED,
 };
 
 struct rules {
@@ -49,6 +60,7 @@ struct rules {
         enum store_form store;
         bool settle; /* between arm and scan each thread is seen outside Polder once more */
         bool cas;    /* the program uses compare-exchange */
+        bool ages;   /* generations: some cycles are young */
         bool rounds; /* the stop comes after a round of flushes in which nobody had any */
         enum mutant mutant;
 };
@@ -74,6 +86,7 @@ enum verb {
         DO_SHADE_DESIRED,
         DO_COMPARE,
         DO_FLUSH,
+        DO_NOTE,
         /* the collector's */
         DO_SWEEP,
         DO_ARM,
@@ -84,6 +97,10 @@ enum verb {
         DO_SHADE_TRACED,
         DO_FLUSH_ROUND,
         DO_FLIP,
+        DO_FLIP_YOUNG,
+        DO_TURN_FULL,
+        DO_CLEAR,
+        DO_SCAN_SLOT,
 };
 
 /* A step's name. actor: the thread, or COLLECTOR. */

@@ -79,6 +79,8 @@ static unsigned cell_weight(const struct bounds *b, const struct state *s, const
 
         weight = weight << 3 | reordered(place, BUFFERED, c->colour);
         weight = weight << 2 | reordered(place, 1, c->run);
+        weight = weight << b->fields | c->noted;
+        weight = weight << b->fields | c->filtered;
         for (int f = 0; f < b->fields; f++)
                 weight = weight << 3 | renamed(n, c->field[f]);
         return weight;
@@ -148,10 +150,11 @@ static struct key pack_ordered(const struct bounds *b, const struct state *s, co
                 place[order[i]] = i;
         meet_all(b, s, &n, order, place);
         for (int i = 0; i < b->cells; i++)
-                put(&p, cell_weight(b, s, &n, place, n.met[i]), 8 + 3 * b->fields);
+                put(&p, cell_weight(b, s, &n, place, n.met[i]), 8 + 5 * b->fields);
         put(&p, renamed(&n, s->root), 3);
         put(&p, renamed(&n, s->hand), 3);
         put(&p, s->root_scanned, 1);
+        put(&p, s->kind, 2);
         for (int i = 0; i < b->threads; i++)
                 put_thread(&p, b, &s->thread[order[i]], &n);
         return p.key;
@@ -254,10 +257,14 @@ static unsigned take(struct packer *p, int width)
 /* cell_weight() undone. */
 static void take_cell(struct packer *p, const struct bounds *b, struct cell *out)
 {
-        unsigned weight = take(p, 8 + 3 * b->fields);
+        unsigned weight = take(p, 8 + 5 * b->fields), all = (1u << b->fields) - 1;
 
         for (int f = b->fields - 1; f >= 0; f--, weight >>= 3)
                 out->field[f] = weight & 7;
+        out->filtered = (uint8_t)(weight & all);
+        weight >>= b->fields;
+        out->noted = (uint8_t)(weight & all);
+        weight >>= b->fields;
         out->run = weight & 3;
         out->colour = weight >> 2 & 7;
         out->allocated = weight >> 5 & 1;
@@ -294,6 +301,7 @@ void state_unpack(const struct bounds *b, struct key key, struct state *out)
         out->root = (uint8_t)take(&p, 3);
         out->hand = (uint8_t)take(&p, 3);
         out->root_scanned = (uint8_t)take(&p, 1);
+        out->kind = (uint8_t)take(&p, 2);
         for (int t = 0; t < b->threads; t++)
                 take_thread(&p, b, &out->thread[t]);
 }

@@ -26,6 +26,14 @@ enum op {
         OP_EXPECT,  /* compare-exchange: will shade the expected value */
         OP_DESIRE,  /* compare-exchange: will shade the desired value */
         OP_COMPARE, /* compare-exchange: will compare and write */
+        OP_JOURNAL, /* has written, will look at ages and note the slot down */
+};
+
+/* What the next cycle is: told by the last flip. */
+enum kind {
+        KIND_FULL,     /* sweeping clears the marks */
+        KIND_YOUNG,    /* sweeping keeps them: marked between cycles means old */
+        KIND_CLEARING, /* it was to be young; now the marks are cleared */
 };
 
 struct cell {
@@ -34,6 +42,8 @@ struct cell {
         uint8_t colour;    /* enum colour */
         uint8_t run;       /* 1 + the thread that holds it ahead of its bump pointer; 0: none */
         uint8_t hidden;    /* unpublished since birth; kept only for the mutant that needs it */
+        uint8_t noted;     /* the fields that are in the journal, a bit each */
+        uint8_t filtered;  /* taken for noted already; kept only for the mutant that needs it */
         uint8_t field[MAX_FIELDS];
 };
 
@@ -56,6 +66,7 @@ struct state {
         uint8_t root; /* a registered root slot, shared by all */
         uint8_t root_scanned;
         uint8_t hand;      /* a white reference that a worker has read and not shaded yet */
+        uint8_t kind;      /* enum kind: of the next cycle, or the running one */
         const char *fault; /* what a step did that no step may do; not part of the key */
 };
 

@@ -33,6 +33,14 @@ static inline bool is_broken(const struct rules *r, enum mutant mutant)
         return r->mutant == mutant;
 }
 
+/* A mark between cycles: what has survived a flip. */
+static inline bool is_old(const struct state *s, int ref)
+{
+        return ref && ref != POISON && s->cell[ref].colour != WHITE;
+}
+
+bool protocol_any_armed(const struct rules *r, const struct state *s);
+
 static inline void shade_by(struct state *s, int thread, int ref)
 {
         protocol_shade(s, ref, BUFFERED + thread);
