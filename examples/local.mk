@@ -45,3 +45,13 @@ examples_uring_echo_uring_echo_SOURCES = \
 	examples/uring_echo/main.c
 examples_uring_echo_uring_echo_CPPFLAGS = $(AM_CPPFLAGS) $(URING_CFLAGS)
 examples_uring_echo_uring_echo_LDADD = libpolder.la $(URING_LIBS)
+
+# Lock-free structures on the collected heap, and a program that uses them all.
+LOCKFREE_SOURCES = \
+	examples/lockfree/map.c examples/lockfree/map.h \
+	examples/lockfree/queue.c examples/lockfree/queue.h \
+	examples/lockfree/sorted.c examples/lockfree/sorted.h \
+	examples/lockfree/stack.c examples/lockfree/stack.h
+noinst_PROGRAMS += examples/lockfree/demo
+examples_lockfree_demo_SOURCES = $(LOCKFREE_SOURCES) examples/lockfree/demo.c
+examples_lockfree_demo_LDADD = libpolder.la
