@@ -1,6 +1,6 @@
 # Benches measure; they assert nothing. `make bench` builds and runs them: bench-malloc is the
-# library under unmodified programs beside other allocators, bench-pairs the arena and the
-# example server beside jemalloc.
+# library under unmodified programs beside other allocators, bench-collectors the collector beside
+# others, bench-pairs the arena and the example server beside jemalloc.
 EXTRA_PROGRAMS = bench/workload bench/launch
 bench_workload_SOURCES = \
 	bench/workloads/build.c \
@@ -31,6 +31,7 @@ bench_malloc_pair_CFLAGS = $(AM_CFLAGS) -fno-builtin-malloc -fno-builtin-free
 bench_malloc_pair_LDADD = $(FLOOR2) $(JEMALLOC_LIBS)
 
 # The loads of bench/collectors.sh, over Polder; the script compiles them for the contestants.
+# They are no scripts of libtool's, so that callgrind sees them.
 EXTRA_PROGRAMS += bench/load-polder bench/load-polder-plain
 LOAD_SOURCES = \
 	bench/collectors/bound.c \
@@ -45,21 +46,26 @@ LOAD_SOURCES = \
 bench_load_polder_SOURCES = $(LOAD_SOURCES)
 bench_load_polder_CPPFLAGS = $(AM_CPPFLAGS) -DMEMORY_POLDER
 bench_load_polder_CFLAGS = $(AM_CFLAGS) -O2
+bench_load_polder_LDFLAGS = $(AM_LDFLAGS) -no-install
 bench_load_polder_LDADD = libpolder.la -lm
 bench_load_polder_plain_SOURCES = $(LOAD_SOURCES)
 bench_load_polder_plain_CPPFLAGS = $(AM_CPPFLAGS) -DMEMORY_POLDER -DMEMORY_PLAIN_STORES
 bench_load_polder_plain_CFLAGS = $(AM_CFLAGS) -O2
+bench_load_polder_plain_LDFLAGS = $(AM_LDFLAGS) -no-install
 bench_load_polder_plain_LDADD = libpolder.la -lm
 EXTRA_DIST += bench/collectors/go
 CLEANFILES += $(EXTRA_PROGRAMS)
 
-EXTRA_DIST += bench/callgrind.sh bench/contestants.sh bench/kvd_pair bench/programs \
-	bench/report.py bench/rows bench/run.sh
+EXTRA_DIST += bench/callgrind.sh bench/collectors.sh bench/collectors_report.py \
+	bench/collectors/rows bench/contestants.sh bench/kvd_pair bench/machine.sh bench/picture.py \
+	bench/programs bench/report.py bench/rows bench/run.sh
 
-.PHONY: bench bench-malloc bench-pairs bench-bypass bench-callgrind
-bench: bench-malloc bench-pairs bench-bypass
+.PHONY: bench bench-collectors bench-malloc bench-pairs bench-bypass bench-callgrind
+bench: bench-malloc bench-collectors bench-pairs bench-bypass
 bench-malloc: bench/workload bench/launch $(lib_LTLIBRARIES)
 	$(srcdir)/bench/run.sh $(BENCH_FLAGS)
+bench-collectors: bench/load-polder bench/load-polder-plain
+	$(srcdir)/bench/collectors.sh $(BENCH_FLAGS)
 bench-callgrind: bench/workload $(lib_LTLIBRARIES)
 	$(srcdir)/bench/callgrind.sh
 bench-bypass: tests/silent/bypass

@@ -70,6 +70,7 @@ for program in bench/workload bench/launch; do
 done
 
 . "$source_dir/contestants.sh"
+. "$source_dir/machine.sh"
 . "$source_dir/programs"
 for pair in "${extra[@]}"; do
         add_contestant "$pair" || usage 2 >&2
@@ -236,31 +237,9 @@ round_of_rows() { # ROUND
 
 # --- The machine -----------------------------------------------------------------------------
 
-ticks() { # steal, all
-        awk '/^cpu / { for (i = 2; i <= 9; i++) all += $i; print $9, all; exit }' /proc/stat
-}
-
-version_of() { # LIBRARY
-        local package
-        if [ "$1" = - ]; then
-                ldd --version | sed -n '1s/.* //p'
-        elif package=$(dpkg-query -S "$1" "$(readlink -f "$1")" 2>/dev/null | sed -n '1s/:.*//p') && [ -n "$package" ]; then
-                dpkg-query -W -f '${Package} ${Version}' "$package"
-        else
-                echo "${1#"$build_dir/"}"
-        fi
-}
-
 machine() { # STEAL ALL STEAL ALL LOAD: ticks and load before, ticks after
         local who
-        echo "date       $(date -u '+%Y-%m-%d %H:%M UTC')"
-        echo "commit     $(git -C "$source_dir" describe --always --dirty 2>/dev/null || echo unknown)"
-        echo "command    bench/run.sh$([ $quick = no ] || echo ' --quick') --rounds $rounds --only '$only' --threads $threads"
-        echo "CPU        $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores"
-        echo "memory     $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
-        echo "kernel     $(uname -sr)"
-        echo "huge pages THP $(sed 's/.*\[\(.*\)\].*/\1/' /sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null || echo none), pool $(cat /proc/sys/vm/nr_hugepages)"
-        echo "steal      $(awk "BEGIN { printf \"%.2f\", 100 * ($3 - $1) / ($4 - $2) }") % of the CPU time; load $5 before, $(cut -d' ' -f1 /proc/loadavg) after"
+        machine_card "$@" "bench/run.sh$([ $quick = no ] || echo ' --quick') --rounds $rounds --only '$only' --threads $threads"
         for who in "${contestants[@]}"; do
                 printf '%-10s %s\n' "$who" "$(version_of "${library[$who]}")"
         done
@@ -280,4 +259,4 @@ done
 # shellcheck disable=SC2046,SC2086 # two words each
 machine $before $(ticks) $load >"$out/machine.txt"
 cp "$raw" "$samples" "$out/" || die "cannot write into $out"
-python3 "$source_dir/report.py" "$out" || die "no report"
+python3 -B "$source_dir/report.py" "$out" || die "no report"

@@ -170,7 +170,9 @@ static void at_full_speed(const struct setting *setting, unsigned index, struct 
 {
         struct waits *waits = &all_waits[index];
         uint64_t end = began + (uint64_t)(setting->seconds * 1e9), done = 0, now = began;
-        while (setting->operations ? done < setting->operations : now < end) {
+        for (; setting->operations && done < setting->operations; done++)
+                operate(&random, setting->count); /* to count instructions by: no clock */
+        while (!setting->operations && now < end) {
                 operate(&random, setting->count);
                 done++;
                 uint64_t then = now_ns();

@@ -242,8 +242,6 @@ static bool take(struct setting *setting, const char *name, const char *value)
                 setting->cycles = (unsigned)number;
         else if (!strcmp(name, "operations"))
                 setting->operations = (unsigned)number;
-        else if (!strcmp(name, "markers"))
-                setting->markers = (unsigned)number;
         else if (!strcmp(name, "shape"))
                 setting->shape = value;
         else if (!strcmp(name, "mode"))
@@ -262,8 +260,7 @@ static struct setting setting_of(int count, char **words)
                                    .depth = 16,
                                    .threads = 1,
                                    .seconds = 5,
-                                   .cycles = 0,
-                                   .markers = 1 };
+                                   .cycles = 0 };
         for (int i = 0; i < count; i++) {
                 char *value = strchr(words[i], '=');
                 if (!value)

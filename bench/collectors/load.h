@@ -19,7 +19,6 @@ struct setting {
         unsigned spin;       /* wait for the next operation without sleeping */
         unsigned cycles;     /* collections to measure; for the cache: without end, if not 0 */
         unsigned operations; /* a thread; 0: for so many seconds */
-        unsigned markers;    /* of the bare loop */
 };
 
 /* A load runs, checks what it did, and says what it found. */

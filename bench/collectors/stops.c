@@ -104,8 +104,8 @@ void run_stops(const struct setting *setting)
         in_threads(setting, setting->threads, grow, NULL);
 }
 
-/* --- Stores: into the slots of some thousand objects, without a collection; `mode=plain`
- * without the barrier, `mode=nothing` none at all, to count instructions by --------------- */
+/* --- Stores: into the slots of some thousand objects, without a collection; with
+ * `mode=plain` without the barrier, to count instructions by --------------- */
 
 enum { SLOTS = 4096 };
 
@@ -113,20 +113,17 @@ static void store(const struct setting *setting, unsigned index)
 {
         struct block **slots = memory_new_pointers(SLOTS);
         struct block *block = memory_new(block_kind);
-        bool plain = !strcmp(setting->mode, "plain"), nothing = !strcmp(setting->mode, "nothing");
+        bool plain = !strcmp(setting->mode, "plain");
         (void)index;
         uint64_t began = now_ns();
-        if (nothing)
-                for (uint64_t i = 0; i < setting->count; i++)
-                        __asm__ __volatile__("" : : "r"(&slots[i % SLOTS]) : "memory");
-        else if (plain)
+        if (plain)
                 for (uint64_t i = 0; i < setting->count; i++)
                         __atomic_store_n(&slots[i % SLOTS], block, __ATOMIC_RELEASE);
         else
                 for (uint64_t i = 0; i < setting->count; i++)
                         memory_store(&slots[i % SLOTS], block);
         say("ns=%.3f", (double)(now_ns() - began) / (double)setting->count);
-        for (uint64_t i = 0; i < SLOTS && i < setting->count && !nothing; i++)
+        for (uint64_t i = 0; i < SLOTS && i < setting->count; i++)
                 if (memory_load(&slots[i]) != block)
                         give_up("a store was lost");
 }

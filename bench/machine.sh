@@ -1,0 +1,29 @@
+# shellcheck shell=bash disable=SC2154
+# machine.sh: on what it was measured. Sourced by run.sh and collectors.sh, which set build_dir
+# and source_dir.
+
+ticks() { # steal, all
+        awk '/^cpu / { for (i = 2; i <= 9; i++) all += $i; print $9, all; exit }' /proc/stat
+}
+
+version_of() { # LIBRARY
+        local package
+        if [ "$1" = - ]; then
+                ldd --version | sed -n '1s/.* //p'
+        elif package=$(dpkg-query -S "$1" "$(readlink -f "$1")" 2>/dev/null | sed -n '1s/:.*//p') && [ -n "$package" ]; then
+                dpkg-query -W -f '${Package} ${Version}' "$package"
+        else
+                echo "${1#"$build_dir/"}"
+        fi
+}
+
+machine_card() { # STEAL ALL STEAL ALL LOAD COMMAND: ticks and load before, ticks after
+        echo "date       $(date -u '+%Y-%m-%d %H:%M UTC')"
+        echo "commit     $(git -C "$source_dir" describe --always --dirty 2>/dev/null || echo unknown)"
+        echo "command    $6"
+        echo "CPU        $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores"
+        echo "memory     $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
+        echo "kernel     $(uname -sr)"
+        echo "huge pages THP $(sed 's/.*\[\(.*\)\].*/\1/' /sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null || echo none), pool $(cat /proc/sys/vm/nr_hugepages)"
+        echo "steal      $(awk "BEGIN { printf \"%.2f\", 100 * ($3 - $1) / ($4 - $2) }") % of the CPU time; load $5 before, $(cut -d' ' -f1 /proc/loadavg) after"
+}
