@@ -175,7 +175,7 @@ note_run() { # ROUND ROW WHO STATUS LOG
         local key="$1,$2,$3"
         if [ "$4" -ne 0 ]; then
                 note_failure "$1" "$2" "$3" "exit $4"
-                sed -n '/^\(sample\|latency\|stop\|gap\) /d; s/^/        /; 1,5p' "$5"
+                sed '/^\(sample\|latency\|stop\|gap\) /d; s/^/        /' "$5" | head -n 5
                 return
         fi
         note "$1" "$2" "$3" status ok

@@ -113,7 +113,8 @@ static uint64_t taken_of(struct waits *waits, uint64_t gap, uint64_t now)
 void waits_gap_slow(struct waits *waits, uint64_t now)
 {
         uint64_t gap = now - waits->last, taken = taken_of(waits, gap, now);
-        uint64_t from = waits->last - waits->start, to = now - waits->start;
+        uint64_t from = waits->last < waits->start ? 0 : waits->last - waits->start;
+        uint64_t to = now - waits->start;
         spread_over(waits->lost, waits->nbins, from, to, 1);
         spread_over(waits->taken, waits->nbins, from, to, (double)taken / (double)gap);
         if (gap > waits->gap_max_ns)

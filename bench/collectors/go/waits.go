@@ -59,6 +59,9 @@ func (w *waits) gap(now int64) {
 		w.gapMax = now - w.last
 	}
 	from, to := w.last-w.start, now-w.start
+	if from < 0 { // it was due before this began
+		from = 0
+	}
 	for bin := from / binNs; bin < int64(len(w.lost)) && bin*binNs < to; bin++ {
 		start, end := bin*binNs, (bin+1)*binNs
 		if start < from {
