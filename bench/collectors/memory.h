@@ -57,11 +57,12 @@ static inline void memory_free(void *block)
 
 /* Of the thread's newest object, each slot once: plain. */
 #define memory_fill(slot, value) (*(slot) = (value))
-#ifdef MEMORY_PLAIN_STORES /* to measure the barrier by what is without it; no collection then */
-#define memory_store(slot, value)    __atomic_store_n(slot, value, __ATOMIC_RELEASE)
+#define memory_store(slot, value) polder_store(slot, value)
+#ifdef MEMORY_PLAIN_EXCHANGE
+/* To measure the barrier by what is without it. What is overwritten is not shaded, which only
+ * matters to who loaded it a moment ago and has not been scanned since. */
 #define memory_exchange(slot, value) __atomic_exchange_n(slot, value, __ATOMIC_ACQ_REL)
 #else
-#define memory_store(slot, value)    polder_store(slot, value)
 #define memory_exchange(slot, value) polder_exchange(slot, value)
 #endif
 #define memory_load(slot) polder_load(slot)
