@@ -18,7 +18,8 @@
 #                partial run, which writes into bench/results of the build folder
 #
 # In every round each row is run by all of its contestants, one after another, and each row and
-# round begins with another one. A run that fails, finds its own result wrong, or takes too long,
+# round begins with another one. Before each, as much memory as it may need is touched and given back,
+# for in a virtual machine the first touch may cost ten times what it costs later. A run that fails, finds its own result wrong, or takes too long,
 # is counted and has no figures. What is written: collectors.txt, and collectors-*: raw.csv,
 # samples.csv (memory over time), latencies.csv, stops.csv, machine.txt, memory.svg,
 # pauses.svg, latencies.svg.
@@ -72,9 +73,9 @@ fi
 
 declare -A sizes
 case $size in
-quick) sizes=([depth]=15 [die]=10000000 [die512]=2000000 [cache]=300000 [seconds]=2 [graph]=1000000 [old]=1000000 [stops]=512) ;;
-default) sizes=([depth]=18 [die]=40000000 [die512]=10000000 [cache]=1200000 [seconds]=6 [graph]=5000000 [old]=5000000 [stops]=2048) ;;
-full) sizes=([depth]=18 [die]=100000000 [die512]=20000000 [cache]=5000000 [seconds]=15 [graph]=20000000 [old]=20000000 [stops]=8192) limit=900 ;;
+quick) sizes=([touch]=300 [depth]=15 [die]=10000000 [die512]=2000000 [cache]=300000 [seconds]=2 [graph]=1000000 [old]=1000000 [stops]=512) ;;
+default) sizes=([touch]=1200 [depth]=18 [die]=40000000 [die512]=10000000 [cache]=1200000 [seconds]=6 [graph]=5000000 [old]=5000000 [stops]=2048) ;;
+full) sizes=([touch]=5000 [depth]=18 [die]=100000000 [die512]=20000000 [cache]=5000000 [seconds]=15 [graph]=20000000 [old]=20000000 [stops]=8192) limit=900 ;;
 esac
 
 . "$source_dir/contestants.sh" # who is missing, and where jemalloc is
@@ -212,6 +213,7 @@ run_load() { # ROUND ROW WHO WORD…
                 esac
         done
         [ "$who" != go-spins ] || words+=(spin=1)
+        "${program[jemalloc]}" touch count="${sizes[touch]}" >/dev/null
         env "${settings[@]}" timeout -s KILL $limit "${command[@]}" "${words[@]}" >"$work/log" 2>&1 || status=$?
         note_run "$round" "$row" "$who" $status "$work/log"
 }

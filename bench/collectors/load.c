@@ -22,10 +22,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+static void run_touch(const struct setting *setting);
+
 static const struct load loads[] = {
         { "trees", run_trees }, { "mix", run_mix },       { "cache", run_cache },
         { "graph", run_graph }, { "die", run_die },       { "old", run_old },
-        { "stops", run_stops }, { "stores", run_stores },
+        { "stops", run_stops }, { "stores", run_stores }, { "touch", run_touch },
 };
 
 static char line[8192];
@@ -78,6 +80,14 @@ void fill_sizes(uint32_t sizes[static SIZES], size_t low, size_t high, uint64_t 
                 double size = (double)low * pow((double)high / (double)low, part);
                 sizes[i] = (uint32_t)size & ~7u;
         }
+}
+
+/* Touches so many MiB and ends: where a host has to find memory for that, it is found before the
+ * next program is measured, and not by the first one that wants it. */
+static void run_touch(const struct setting *setting)
+{
+        for (uint64_t mib = 0; mib < setting->count; mib++)
+                memset(own_array(1, 1 << 20), 1, 1 << 20);
 }
 
 /* --- Clocks and counters ------------------------------------------------------------------- */

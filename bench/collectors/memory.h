@@ -56,7 +56,7 @@ static inline void memory_free(void *block)
 }
 
 /* Of the thread's newest object, each slot once: plain. */
-#define memory_fill(slot, value) (*(slot) = (value))
+#define memory_fill(slot, value)  (*(slot) = (value))
 #define memory_store(slot, value) polder_store(slot, value)
 #ifdef MEMORY_PLAIN_EXCHANGE
 /* To measure the barrier by what is without it. What is overwritten is not shaded, which only

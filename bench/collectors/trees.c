@@ -180,7 +180,7 @@ static void mix(const struct setting *setting, unsigned index)
         struct branch **held = memory_new_pointers(HELD);
         unsigned count = 0;
         for (unsigned depth = SHORTEST; depth <= setting->depth; depth += 2) {
-                for (unsigned trees = 8u << (setting->depth - depth); trees; trees--) {
+                for (unsigned trees = 64u << (setting->depth - depth); trees; trees--) {
                         struct branch *tree =
                             trees % 2 ? branch_from_leaves(depth) : branch_from_root(depth);
                         made += (2u << depth) - 1;

@@ -115,7 +115,7 @@ func runMix(s *setting) {
 		kept := make([]*branch, held)
 		count := 0
 		for depth := shortest; depth <= s.depth; depth += 2 {
-			for trees := 8 << (s.depth - depth); trees > 0; trees-- {
+			for trees := 64 << (s.depth - depth); trees > 0; trees-- {
 				var b *branch
 				if trees%2 == 1 {
 					b = fromLeaves(depth)
