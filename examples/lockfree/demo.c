@@ -57,7 +57,8 @@ static void need(bool fine)
 
 static uint64_t hash_of(struct key key)
 {
-        uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a, and a multiplication to spread it */
+        uint64_t hash =
+            UINT64_C(0xcbf29ce484222325); /* FNV-1a, and a multiplication to spread it */
         for (size_t i = 0; i < key.len; i++)
                 hash = (hash ^ (unsigned char)key.text[i]) * UINT64_C(0x100000001b3);
         return (hash ^ hash >> 32) * UINT64_C(0x9e3779b97f4a7c15) >> 7;
@@ -189,7 +190,8 @@ int main(int argc, char **argv)
         printf("%zu words\n", map_count(shared.words));
         struct word *word;
         uint64_t key = 0;
-        for (int i = 0; i < SHOWN && (word = sorted_ceiling(shared.by_count, key, &key)); i++, key++)
+        for (int i = 0; i < SHOWN && (word = sorted_ceiling(shared.by_count, key, &key));
+             i++, key++)
                 printf("%8" PRIu64 " %.*s\n", word->count, (int)word->len, word->text);
         return 0;
 }

@@ -32,8 +32,9 @@
 #include <polder/polder.h>
 #include <stdatomic.h>
 
-/* The low two bits of an order. A bridge comes before its bucket's entries. */
-enum { BRIDGE = 0, ENTRY = 1, MARKER = 2, END = 3, KIND = 3 };
+/* The low two bits of an order. A bridge comes before its bucket's entries; a marker has to
+ * come before the entries of its hash, or a look-up for one of them would end there. */
+enum { BRIDGE = 0, MARKER = 1, ENTRY = 2, END = 3, KIND = 3 };
 enum { SEGMENTS = 48, STRIPES = 16, LEAST_BITS = 4 };
 
 struct stripe {
@@ -42,10 +43,11 @@ struct stripe {
 };
 
 struct map {
-        struct map_entry **segment[SEGMENTS]; /* slots; the last half, a quarter, ... of the table */
-        map_match match;                      /* const */
-        unsigned first_bits;                  /* const: segment 0 has 2^first_bits slots */
-        _Atomic uint64_t size;                /* buckets, a power of two */
+        struct map_entry *
+            *segment[SEGMENTS]; /* slots; the last half, a quarter, ... of the table */
+        map_match match;        /* const */
+        unsigned first_bits;    /* const: segment 0 has 2^first_bits slots */
+        _Atomic uint64_t size;  /* buckets, a power of two */
         _Atomic bool growing;
         struct stripe stripe[STRIPES]; /* of the count: writers of one map write different lines */
 };

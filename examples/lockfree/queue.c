@@ -11,8 +11,8 @@
  * Q1  `next` is set once, from NULL, and is then const until the node is cut.
  * Q2  A cut node's next is the node itself, never NULL: a thread that has long been
  *     asleep over a put would else link its node there.
- * Q3  `head` leaves a node before it is cut, and `tail` has left it before that. So who
- *     read `next` and finds that `head`, or `tail`, is still where it was has read no cut. */
+ * Q3  `tail` leaves a node before `head` does, and `head` before it is cut. Neither comes
+ *     back. So who has read a cut can exchange nothing: he is behind, and tries again. */
 #include "examples/lockfree/queue.h"
 
 #include <errno.h>
@@ -58,8 +58,6 @@ int queue_put(struct queue *queue, void *value)
         for (;;) {
                 tail = polder_load(&queue->tail);
                 next = polder_load(&tail->next);
-                if (tail != polder_load(&queue->tail))
-                        continue; /* Q3 */
                 if (next)
                         polder_compare_exchange(&queue->tail, &tail, next);
                 else if (polder_compare_exchange(&tail->next, &next, node))
@@ -77,11 +75,9 @@ void *queue_take(struct queue *queue)
                 head = polder_load(&queue->head);
                 tail = polder_load(&queue->tail);
                 next = polder_load(&head->next);
-                if (head != polder_load(&queue->head))
-                        continue; /* Q3 */
                 if (!next)
                         return NULL;
-                if (head == tail) {
+                if (head == tail) { /* Q3 */
                         polder_compare_exchange(&queue->tail, &tail, next);
                         continue;
                 }

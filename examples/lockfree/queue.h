@@ -1,7 +1,8 @@
 /* queue.h: first in, first out, for any number of threads at both ends, without locks.
  *
  * Michael and Scott's (Simple, Fast, and Practical Non-Blocking and Blocking Concurrent
- * Queue Algorithms, PODC 1996), without its counters beside the pointers and its free list.
+ * Queue Algorithms, PODC 1996), without what is there because nodes come back: the counters
+ * beside the pointers, the second looks at head and tail, the free list.
  *
  * A queue is a collected object: keep it in a slot or on a thread's stack. */
 #ifndef LOCKFREE_QUEUE_H
