@@ -67,11 +67,7 @@ bool pld_malloc_find_memory(unsigned *step) /* A1 */
                 if (pld_manual_reclaim() + pld_heaps_reclaim() > 0)
                         return true;
         }
-        if (*step == 1) {
-                *step = 2;
-                return pld_manual_last_resort && pld_manual_last_resort();
-        }
-        return false;
+        return pld_manual_last_resort && pld_manual_last_resort((*step)++ - 1);
 }
 
 static void *refuse(int error)

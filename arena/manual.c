@@ -72,7 +72,7 @@ enum {
 
 struct pld_span pld_span_none = { .class = PLD_CLASS_LARGE };
 uintptr_t pld_manual_key;
-bool (*pld_manual_last_resort)(void);
+bool (*pld_manual_last_resort)(unsigned nbefore);
 
 struct shelf { /* abandoned spans of one class (M5) */
         struct pld_lock lock;

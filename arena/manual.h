@@ -43,9 +43,9 @@ struct pld_manual {
 
 extern struct pld_span pld_span_none; /* has no blocks */
 extern uintptr_t pld_manual_key PLD_HIDDEN; /* const after start */
-/* Set by the collector before it starts: a last collection, for when memory is
- * out. True: something was freed, trying again is worth it. */
-extern bool (*pld_manual_last_resort)(void);
+/* Set by the collector before it starts: a last collection, for when memory is out, after
+ * so many in vain. True: something was freed, trying again is worth it. */
+extern bool (*pld_manual_last_resort)(unsigned nbefore);
 
 int pld_manual_start(void); /* after the page heap */
 void pld_manual_init(struct pld_manual *manual);

@@ -3,6 +3,7 @@ libpld_collector_la_SOURCES = \
 	collector/barrier.c \
 	collector/cycle.c collector/cycle.h \
 	collector/grey.c collector/grey.h \
+	collector/last_resort.c collector/last_resort.h \
 	collector/layout.c collector/layout.h \
 	collector/mark.c collector/mark.h \
 	collector/new.c \

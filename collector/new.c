@@ -4,12 +4,14 @@
  *     thread can be held for a handshake; only its publication is inside.
  * N2  the kernel is asked for memory in a blocking section, so that nobody waits
  *     for a thread that waits for zeroed pages.
- * N3  when there is no memory, one stopped collection is tried before NULL.
+ * N3  NULL comes when the last resort has been tried in vain (last_resort.c): reclaiming, and
+ *     stopped collections that began after the refusal.
  * N4  an object is of the node that the thread is on. Where threads move between nodes
  *     the shortest path looks for a central that is never there, and the next one looks
  *     at the thread's CPU (arena/cache.c, K3). A run of the node that a thread has left
  *     stays where it is until a flip, or until the thread is back. */
 #include "base/check.h"
+#include "collector/last_resort.h"
 #include "collector/pacer.h"
 #include "collector/roots.h"
 #include "collector/rules.h"
@@ -64,6 +66,32 @@ static void *refill(struct pld_thread *self, struct pld_shape *shape, unsigned s
         return object;
 }
 
+/* From outside; inside Polder afterwards, as the object has no other keeper yet. */
+static void *refill_from_outside(struct pld_thread *self, struct pld_shape *shape)
+{
+        unsigned slice = slice_now(self);
+        if (pld_unlikely(pld_page_heap_is_dry(slice)))
+                wait_for_room(self, slice);
+        pld_enter();
+        return refill(self, shape, slice);
+}
+
+/* Entered and left inside Polder, but not in between. */
+static PLD_NOINLINE void *new_small_resort(struct pld_thread *self, struct pld_shape *shape)
+{
+        struct pld_last_resort resort = { 0 };
+        void *object = NULL;
+        for (;;) {
+                pld_leave();
+                bool hope = pld_last_resort_try(&resort, pld_classes[shape->class].nbytes);
+                object = refill_from_outside(self, shape);
+                if (object || !hope)
+                        break;
+        }
+        pld_last_resort_end(&resort);
+        return object ? object : no_memory(ENOMEM);
+}
+
 /* Entered and left inside Polder, but not in between. */
 static PLD_NOINLINE void *new_small_slow(struct pld_shape *shape)
 {
@@ -74,19 +102,8 @@ static PLD_NOINLINE void *new_small_slow(struct pld_shape *shape)
                 pld_rules_settle_newest(self);
         pld_leave(); /* a poll */
         pld_pacer_assist(self);
-        unsigned slice = slice_now(self);
-        if (pld_unlikely(pld_page_heap_is_dry(slice)))
-                wait_for_room(self, slice);
-        pld_enter();
-        void *object = refill(self, shape, slice);
-        if (object)
-                return object;
-        pld_leave();
-        polder_collect(POLDER_STOP_THE_WORLD); /* N3 */
-        slice = slice_now(self);
-        pld_enter();
-        object = refill(self, shape, slice);
-        return object ? object : no_memory(ENOMEM);
+        void *object = refill_from_outside(self, shape);
+        return object ? object : new_small_resort(self, shape); /* N3 */
 }
 
 /* Debugging: the thread's former newest object is that no more. */
@@ -148,11 +165,12 @@ static PLD_NOINLINE void *new_large(struct pld_shape *shape, size_t nbytes, int 
         polder_safepoint();
         pld_pacer_assist(self);
         unsigned on = slice < 0 ? slice_now(self) : (unsigned)slice;
-        struct pld_span *span = large_span(self, shape, nbytes, on, slice >= 0); /* N1 */
-        if (!span) {
-                polder_collect(POLDER_STOP_THE_WORLD); /* N3 */
-                span = large_span(self, shape, nbytes, on, slice >= 0);
-        }
+        struct pld_last_resort resort = { 0 };
+        struct pld_span *span;
+        do
+                span = large_span(self, shape, nbytes, on, slice >= 0); /* N1 */
+        while (!span && pld_last_resort_try(&resort, nbytes)); /* N3 */
+        pld_last_resort_end(&resort);
         if (!span)
                 return no_memory(ENOMEM);
         if (!span->zeroed)
@@ -210,8 +228,9 @@ void *polder_new_conservative(size_t nbytes)
         return new_plain(pld_conservative_shape, nbytes);
 }
 
-/* A page of that node or none, so a span of its own slice, without a cache. */
-static void *new_small_onnode(struct pld_thread *self, struct pld_shape *shape, unsigned slice)
+/* A page of that node or none, so a span of its own slice, without a cache. From outside;
+ * inside afterwards. */
+static void *onnode_try(struct pld_thread *self, struct pld_shape *shape, unsigned slice)
 {
         pld_enter();
         struct pld_central *central = pld_shape_central(shape, slice);
@@ -220,9 +239,23 @@ static void *new_small_onnode(struct pld_thread *self, struct pld_shape *shape, 
                 pld_rules_clear(object, central->nbytes);
         if (object && (unsigned)pld_page_heap_node_of((uintptr_t)object) != slice)
                 object = NULL; /* the node was full; the cell dies with the next cycle */
-        polder_thread_.self[PLD_SELF_NEWEST] = object;
         if (object)
                 pld_pacer_note(self, central->nbytes);
+        return object;
+}
+
+static void *new_small_onnode(struct pld_thread *self, struct pld_shape *shape, unsigned slice)
+{
+        struct pld_last_resort resort = { 0 };
+        size_t nbytes = pld_classes[shape->class].nbytes;
+        void *object = onnode_try(self, shape, slice);
+        for (bool hope = true; !object && hope;) { /* N3 */
+                pld_leave();
+                hope = pld_last_resort_try(&resort, nbytes);
+                object = onnode_try(self, shape, slice);
+        }
+        pld_last_resort_end(&resort);
+        polder_thread_.self[PLD_SELF_NEWEST] = object;
         pld_leave();
         return object ? object : no_memory(ENOMEM);
 }

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/lock.h"
 #include "collector/cycle.h"
+#include "collector/last_resort.h"
 #include "collector/layout.h"
 #include "collector/pacer.h"
 #include "collector/records.h"
@@ -51,14 +52,8 @@ static void fork_child(void)
         pld_records_fork_child();
         pld_roots_fork_done();
         pld_thread_fork_child();
+        pld_last_resort_fork_child();
         pld_cycle_fork_child();
-}
-
-/* malloc is out of memory: what the collected heap can spare may be enough. */
-static bool last_resort(void)
-{
-        size_t before = pld_page_heap_used_bytes();
-        return polder_collect(POLDER_STOP_THE_WORLD) == 0 && pld_page_heap_used_bytes() < before;
 }
 
 static int start_locked(const struct pld_arena_settings *arena)
@@ -69,7 +64,7 @@ static int start_locked(const struct pld_arena_settings *arena)
         error = pld_layout_start();
         if (error)
                 return error;
-        pld_manual_last_resort = last_resort;
+        pld_manual_last_resort = pld_last_resort_for_malloc;
         pld_grey_start();
         pld_records_start();
         pld_roots_start();

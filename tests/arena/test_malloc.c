@@ -291,24 +291,36 @@ Test(malloc, at_the_limit_on_spans_there_is_enomem_and_afterwards_memory_again)
         arena_test_nothing_left();
 }
 
-static unsigned nresorts;
+static unsigned nresorts, nneeded;
 
-static bool last_resort(void)
+static bool last_resort(unsigned nbefore)
 {
-        pld_page_heap_set_limit(0);
-        nresorts++;
-        return true;
+        cr_expect_eq(nbefore, nresorts);
+        if (++nresorts == nneeded)
+                pld_page_heap_set_limit(0);
+        return nresorts <= nneeded;
 }
 
-Test(malloc, a_last_collection_is_asked_for_before_enomem)
+static void expect_resorts(unsigned n)
 {
         struct pld_arena_settings settings = arena_test_settings();
         settings.limit = PLD_HUGE_BYTES;
         arena_test_machine(1);
         pld_arena_start(&settings);
         pld_manual_last_resort = last_resort;
+        nneeded = n;
         cr_expect_not_null(polder_malloc(2 * PLD_HUGE_BYTES));
-        cr_expect_eq(nresorts, 1);
+        cr_expect_eq(nresorts, n);
+}
+
+Test(malloc, a_last_collection_is_asked_for_before_enomem)
+{
+        expect_resorts(1);
+}
+
+Test(malloc, while_collections_free_something_there_are_more_before_enomem)
+{
+        expect_resorts(3);
 }
 
 /* ---- Misuse ---------------------------------------------------------------------- */

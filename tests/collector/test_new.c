@@ -1,6 +1,7 @@
 #include "tests/collector/collector_test.h"
 
 #include "arena/cache.h"
+#include "collector/cycle.h"
 #include "numa/fake.h"
 
 static bool is_zero(const void *at, size_t nbytes)
@@ -245,6 +246,123 @@ Test(new, at_a_hard_memory_limit_it_is_null_and_recovers)
         polder_store(&roots[0], NULL);
         expect_recovery(fill_large);
         cr_expect_leq(stats_now().resident_bytes, 32 * PLD_MIB);
+}
+
+/* ---- Garbage of others, at the limit ------------------------------------------------- */
+
+enum { EACH = 60 };
+static _Atomic unsigned nrefused;
+static size_t each_nbytes;
+
+/* Drops each object at once; the newest few of each thread live all the same. */
+static void *drop_many(void *arg)
+{
+        struct gang *gang = arg;
+        pld_add_release(&gang->nready, 1);
+        while (pld_load_acquire(&gang->nready) < gang->n)
+                sched_yield();
+        for (unsigned i = 0; i < EACH * (each_nbytes > PLD_MIB ? 1 : 200); i++)
+                if (!polder_new_leaf(each_nbytes))
+                        pld_add_relaxed(&nrefused, 1);
+        return NULL;
+}
+
+static void expect_all_served(const char *gc, const char *limit, size_t nbytes)
+{
+        struct gang gang;
+        setenv("POLDER_MEMORY_LIMIT", limit, 1);
+        each_nbytes = nbytes;
+        collected_start_as(gc, "");
+        gang_start(&gang, 8, drop_many);
+        gang_stop(&gang);
+        cr_expect_eq(nrefused, 0);
+        cr_expect_gt(stats_now().cycles, 3);
+}
+
+/* Without the last resort's turns each refused thread collects once, and finds that the
+ * others have taken what was found. */
+Test(new, threads_that_only_drop_garbage_are_never_refused, .timeout = 120)
+{
+        expect_all_served("off", "100M,hard", 4 << 20);
+}
+
+Test(new, nor_are_they_while_concurrent_cycles_run, .timeout = 120)
+{
+        expect_all_served("concurrent", "100M,hard", 4 << 20);
+}
+
+Test(new, nor_if_their_objects_are_small, .timeout = 120)
+{
+        expect_all_served("off", "16M,hard", 5000);
+}
+
+static void *keep_40_mib(void *unused)
+{
+        for (int k = 0; k < 8; k++) {
+                struct node *node = polder_new_conservative(5 << 20);
+                cr_assert_not_null(node, "object %d", k);
+                polder_store(&node->next, roots[0]);
+                polder_store(&roots[0], node);
+        }
+        return unused;
+}
+
+static void *drop_all(void *unused)
+{
+        polder_store(&roots[0], NULL);
+        return unused;
+}
+
+static void *take_30_mib(void *unused)
+{
+        cr_expect_not_null(polder_new_leaf(30 << 20));
+        return unused;
+}
+
+/* All of it dies while a cycle marks that has seen it alive, and keeps it. */
+Test(new, what_died_since_a_cycle_began_is_found_before_null, .timeout = 120)
+{
+        setenv("POLDER_MEMORY_LIMIT", "64M,hard", 1);
+        collected_start_as("off", "");
+        for (int i = 0; i < 10; i++) {
+                on_a_thread(keep_40_mib, NULL);
+                uint64_t ncycles = stats_now().cycles;
+                cr_assert_eq(polder_collect_start(), 0);
+                while (!pld_cycle_is_marking() && stats_now().cycles == ncycles)
+                        sched_yield();
+                on_a_thread(drop_all, NULL); /* who stores has seen the old value */
+                on_a_thread(take_30_mib, NULL);
+        }
+}
+
+static _Atomic int pressed;
+
+static void allocate_much(size_t live, size_t limit, void *arg)
+{
+        (void)live, (void)limit, (void)arg;
+        while (polder_new_leaf(3 << 20))
+                ;
+        pld_store_release(&pressed, 1);
+}
+
+static void *press(void *arg)
+{
+        for (int i = 0; i < 1000 && !pld_load_acquire(&pressed); i++)
+                polder_new_leaf(3 << 20);
+        return arg;
+}
+
+Test(new, the_pressure_callback_is_refused_instead_of_waiting_for_its_own_cycle, .timeout = 60)
+{
+        setenv("POLDER_MEMORY_LIMIT", "32M,hard", 1);
+        collected_start_as("concurrent", "");
+        polder_on_pressure(allocate_much, NULL);
+        roots[0] = NULL;
+        struct node *kept = polder_new_conservative(20 << 20);
+        cr_assert_not_null(kept);
+        polder_store(&roots[0], kept);
+        on_a_thread(press, NULL);
+        cr_expect_eq(pressed, 1);
 }
 
 static void *allocate_some(void *arg)
