@@ -136,6 +136,14 @@ bool polder_compare_exchange_slow_(void **slot, void **expected, void *desired);
 void polder_safepoint_slow_(void);
 void polder_load_check_(void); /* programs compiled with -DPOLDER_CHECK: dies unless attached */
 
+/* A plain read, which compares in memory where a volatile one loads first. It comes after a fence
+ * for the compiler, so it happens each time; that a flag may be raised meanwhile is as well. */
+__attribute__((no_sanitize("thread"))) static inline unsigned char
+polder_flag_(const volatile unsigned char *flag)
+{
+        return *(const unsigned char *)(uintptr_t)flag;
+}
+
 static inline void polder_enter_(void)
 {
         polder_thread_.inside = 1;
@@ -147,20 +155,21 @@ static inline void polder_leave_(void)
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
         polder_thread_.inside = 0;
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        if (__builtin_expect(__atomic_load_n(&polder_thread_.asked, __ATOMIC_RELAXED), 0))
+        if (__builtin_expect(polder_flag_(&polder_thread_.asked), 0))
                 polder_safepoint_slow_();
 }
 
 static inline void polder_safepoint(void)
 {
-        if (__builtin_expect(__atomic_load_n(&polder_thread_.asked, __ATOMIC_RELAXED), 0))
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        if (__builtin_expect(polder_flag_(&polder_thread_.asked), 0))
                 polder_safepoint_slow_();
 }
 
 static inline void polder_store_(void **slot, void *value)
 {
         polder_enter_();
-        if (__builtin_expect(polder_thread_.shading, 0))
+        if (__builtin_expect(polder_flag_(&polder_thread_.shading), 0))
                 polder_store_slow_(slot, value);
         else
                 __atomic_store_n(slot, value, __ATOMIC_RELEASE);
@@ -179,7 +188,7 @@ static inline void *polder_exchange_(void **slot, void *value)
 {
         void *old;
         polder_enter_();
-        if (__builtin_expect(polder_thread_.shading, 0))
+        if (__builtin_expect(polder_flag_(&polder_thread_.shading), 0))
                 old = polder_exchange_slow_(slot, value);
         else
                 old = __atomic_exchange_n(slot, value, __ATOMIC_ACQ_REL);
@@ -191,7 +200,7 @@ static inline bool polder_compare_exchange_(void **slot, void **expected, void *
 {
         bool done;
         polder_enter_();
-        if (__builtin_expect(polder_thread_.shading, 0))
+        if (__builtin_expect(polder_flag_(&polder_thread_.shading), 0))
                 done = polder_compare_exchange_slow_(slot, expected, desired);
         else
                 done = __atomic_compare_exchange_n(slot, expected, desired, false,
