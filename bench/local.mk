@@ -54,6 +54,28 @@ bench_load_polder_plain_CFLAGS = $(AM_CFLAGS) -O2
 bench_load_polder_plain_LDFLAGS = $(AM_LDFLAGS) -no-install
 bench_load_polder_plain_LDADD = libpolder.la -lm
 EXTRA_DIST += bench/collectors/go
+
+# The maps of bench/map_race.
+RACE_SOURCES = bench/maps/map.h bench/maps/race.c
+RACES = bench/race-polder
+bench_race_polder_SOURCES = $(RACE_SOURCES) bench/maps/map_polder.c \
+	examples/lockfree/map.c examples/lockfree/map.h
+bench_race_polder_CFLAGS = $(AM_CFLAGS) -O2
+bench_race_polder_LDFLAGS = $(AM_LDFLAGS) -no-install
+bench_race_polder_LDADD = libpolder.la
+if HAVE_BASELINE
+RACES += bench/race-rcu bench/race-locks
+endif
+bench_race_rcu_SOURCES = $(RACE_SOURCES) bench/maps/map_rcu.c \
+	examples/kvd/memory.h examples/kvd/memory_rcu.c examples/kvd/memory_rcu.h
+bench_race_rcu_CPPFLAGS = $(AM_CPPFLAGS) -DKVD_RCU $(JEMALLOC_CFLAGS) $(URCU_CFLAGS)
+bench_race_rcu_CFLAGS = $(AM_CFLAGS) -O2
+bench_race_rcu_LDADD = $(JEMALLOC_LIBS) $(URCU_LIBS) -lurcu-cds
+bench_race_locks_SOURCES = $(RACE_SOURCES) bench/maps/map_locks.c
+bench_race_locks_CFLAGS = $(AM_CFLAGS) -O2
+bench_race_locks_LDADD = $(JEMALLOC_LIBS)
+EXTRA_PROGRAMS += $(RACES)
+EXTRA_DIST += bench/map_race
 CLEANFILES += $(EXTRA_PROGRAMS)
 
 EXTRA_DIST += bench/callgrind.sh bench/collectors.sh bench/collectors_report.py \
@@ -70,6 +92,7 @@ bench-callgrind: bench/workload $(lib_LTLIBRARIES)
 	$(srcdir)/bench/callgrind.sh
 bench-bypass: tests/silent/bypass
 	./tests/silent/bypass 1000000000
-bench-pairs: $(BENCH_PAIRS) $(bin_PROGRAMS) $(noinst_PROGRAMS)
+bench-pairs: $(BENCH_PAIRS) $(RACES) $(bin_PROGRAMS) $(noinst_PROGRAMS)
 	for bench in $(BENCH_PAIRS); do ./$$bench || exit 1; done
 	$(srcdir)/bench/kvd_pair
+	$(srcdir)/bench/map_race

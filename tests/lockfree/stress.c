@@ -285,7 +285,7 @@ static void *collect(void *arg)
 {
         for (unsigned i = 1; !atomic_load(&collect_no_more); i++) {
                 polder_collect(i % 16 ? POLDER_CONCURRENT : POLDER_STOP_THE_WORLD);
-                if (cpu_ns() - atomic_load(&round_cpu_ns) > ROUND_CPU_S * PLD_NS_PER_S)
+                if (cpu_ns() > atomic_load(&round_cpu_ns) + ROUND_CPU_S * PLD_NS_PER_S)
                         fail("a round does not end", nshort, nlong);
         }
         return arg;
