@@ -294,6 +294,37 @@ void pld_collected_each(pld_span_visit visit, void *arg)
         }
 }
 
+static void clear_marks(struct pld_span *span, void *unused)
+{
+        (void)unused;
+        for (size_t i = 0; i < span->nwords; i++)
+                pld_store_relaxed(&pld_span_marked(span)[i], 0);
+}
+
+/* Full spans, of which there are many, are taken aside: nobody else wants them now, and
+ * threads need not wait for the lock. */
+static void clear_central(struct pld_central *central)
+{
+        struct pld_list full = PLD_LIST_INIT(full);
+        pld_lock(&central->lock);
+        refresh_locked(central);
+        visit_list(&central->partial, clear_marks, NULL);
+        visit_list(&central->owned, clear_marks, NULL);
+        pld_list_splice(&full, &central->full);
+        pld_unlock(&central->lock);
+        visit_list(&full, clear_marks, NULL);
+        pld_lock(&central->lock);
+        pld_list_splice(&central->full, &full);
+        pld_unlock(&central->lock);
+}
+
+void pld_marks_clear(void)
+{
+        unsigned count = pld_load_acquire(&nall);
+        for (unsigned i = 0; i < count; i++)
+                clear_central(pld_load_acquire(&all[i]));
+}
+
 void pld_central_fork_prepare(void)
 {
         pld_lock_seize(&all_lock);

@@ -34,6 +34,10 @@ bool pld_sweep_some(unsigned n);
 /* Sweeps all; returns when every span is swept, by whomever. Not during marking. */
 void pld_sweep_finish(void);
 
+/* Clears every mark, where sweeping has kept them. Once all is swept, and before the
+ * next cycle marks; mutators may run, and nobody else looks at all spans. */
+void pld_marks_clear(void);
+
 /* Every collected span, under its central's lock. */
 typedef void (*pld_span_visit)(struct pld_span *span, void *arg);
 void pld_collected_each(pld_span_visit visit, void *arg);

@@ -8,6 +8,7 @@ enum { POISON_BYTES = 4096 };
 
 _Atomic uint32_t pld_sweep_epoch = 2;
 _Atomic uint64_t pld_swept_bytes;
+_Atomic bool pld_sweep_keeps_marks;
 static pld_settle settle_records;
 
 void pld_sweep_start(pld_settle settle)
@@ -28,6 +29,7 @@ static size_t adopt_marks(struct pld_span *span)
 {
         _Atomic uint64_t *marked = pld_span_marked(span);
         _Atomic uint64_t *allocated = pld_span_allocated(span);
+        bool keeps = pld_load_relaxed(&pld_sweep_keeps_marks);
         size_t ndead = 0;
         for (size_t i = 0; i < span->nwords; i++) {
                 uint64_t live = pld_load_relaxed(&marked[i]);
@@ -37,7 +39,8 @@ static size_t adopt_marks(struct pld_span *span)
                 if (PLD_DEBUG)
                         poison(span, i * 64, were & ~live);
                 pld_store_relaxed(&allocated[i], live);
-                pld_store_relaxed(&marked[i], 0);
+                if (!keeps)
+                        pld_store_relaxed(&marked[i], 0);
         }
         return ndead;
 }

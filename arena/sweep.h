@@ -10,6 +10,9 @@
 
 extern _Atomic uint32_t pld_sweep_epoch;
 extern _Atomic uint64_t pld_swept_bytes; /* freed by sweeping, ever */
+/* What is marked stays so when it is swept: the next cycle takes it for old. Set with
+ * the flip, while all mutators are stopped and all is swept. */
+extern _Atomic bool pld_sweep_keeps_marks;
 
 /* Called by the sweeper of a span that has records, before its marks are
  * adopted; it may mark objects of this span, to keep them. */

@@ -12,7 +12,9 @@
  *     thread that is not yet armed could store between the load and the write,
  *     and what it stored would vanish unseen (found by the model, tests/model).
  * W3  a compare-exchange shades what it expects and what it would store before it
- *     tries; when it fails that keeps two objects for one cycle too long. */
+ *     tries; when it fails that keeps two objects for one cycle too long.
+ * W4  with generations, between cycles, a slot that was stored into is noted down if it
+ *     has to be (journal.h), after the write and before Polder is left. */
 #include "collector/rules.h"
 #include "collector/start.h"
 #include "collector/thread.h"
@@ -44,13 +46,29 @@ static bool begin_store(struct pld_thread *self, void **slot)
         return true;
 }
 
+/* W4. */
+static inline void note(struct pld_thread *self, void **slot, void *value)
+{
+        if (pld_unlikely(!self))
+                pld_journal_note_nowhere();
+        else if (self->tls->shading & PLD_SHADE_NOTE)
+                pld_journal_note(&self->journal, slot, value);
+}
+
 void polder_store_slow_(void **slot, void *value)
 {
+        if (pld_likely(polder_thread_.shading == PLD_SHADE_NOTE)) {
+                __atomic_store_n(slot, value, __ATOMIC_RELEASE);
+                pld_journal_note(&pld_thread_self()->journal, slot, value);
+                return;
+        }
         struct pld_thread *self = attached();
         if (self && self->tls->shading)
                 polder_exchange_slow_(slot, value); /* W2 */
         else
                 __atomic_store_n(slot, value, __ATOMIC_RELEASE);
+        if (!self)
+                pld_journal_note_nowhere();
 }
 
 void *polder_exchange_slow_(void **slot, void *value)
@@ -62,6 +80,7 @@ void *polder_exchange_slow_(void **slot, void *value)
         void *old = __atomic_exchange_n(slot, value, __ATOMIC_ACQ_REL);
         if (self && self->tls->shading & PLD_SHADE_OLD)
                 shade(self, old);
+        note(self, slot, value);
         if (record)
                 pld_rules_unlock_slot(slot, value);
         return old;
@@ -77,6 +96,8 @@ bool polder_compare_exchange_slow_(void **slot, void **expected, void *desired)
                 shade(self, desired);
         bool done = __atomic_compare_exchange_n(slot, expected, desired, false, __ATOMIC_ACQ_REL,
                                                 __ATOMIC_ACQUIRE);
+        if (done)
+                note(self, slot, desired);
         if (record)
                 pld_rules_unlock_slot(slot, done ? desired : *expected);
         return done;

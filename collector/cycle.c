@@ -1,13 +1,15 @@
 /* cycle.c: the collection, step by step.
  *
- *  1 Finish     sweep what the last cycle left; all mark bits are clear then.
+ *  1 Finish     sweep what the last cycle left; all mark bits are clear then, but for a
+ *               young cycle's, where they say which objects are old.
  *  2 Arm        handshake: each thread's stores shade what they overwrite and
  *               what they store.
  *  3 Scan       handshake, after all have armed: each thread's stack and registers
  *               are shaded, the rest of its runs is blackened; its new objects are
  *               born black, its stores shade only what they overwrite. Nothing is
  *               traced before every thread has been scanned.
- *  4 Mark       workers scan roots and trace, mutators assist.
+ *  4 Mark       workers scan roots and trace, mutators assist. In a young cycle the slots
+ *               in the journal are roots, too.
  *  5 Terminate  flush handshakes until nobody has anything; then a stop to prove
  *               it, and the flip: the marks become the truth.
  *  6 Sweep      here in the background, and by threads as they refill.
@@ -21,13 +23,16 @@
  * Y3  at the flip the grey credits are 0, every mutator's marker is empty, and no
  *     chunk was lost.
  * Y4  cycles are run one at a time, by the collector's thread, or, where that
- *     could not be made, by the thread that asks for one. */
+ *     could not be made, by the thread that asks for one.
+ * Y5  a young cycle is one that finds the marks of the last; what it cannot know for
+ *     lack of a journal it finds by looking at every old object. */
 #include "collector/cycle.h"
 
 #include "arena/decay.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/futex.h"
+#include "collector/generation.h"
 #include "collector/pacer.h"
 #include "collector/records.h"
 #include "collector/roots.h"
@@ -59,12 +64,17 @@ _Atomic bool pld_cycle_is_due;
 static struct pld_lock request_lock = PLD_LOCK_INIT(PLD_RANK_LEAF);
 static struct pld_lock run_lock = PLD_LOCK_INIT(PLD_RANK_CYCLE);
 static uint32_t nwanted, nbegun;      /* request lock */
-static uint32_t stop_until;           /* request lock: cycles up to this one stop the world */
+static uint32_t stop_until;           /* request lock: cycles up to this one stop the world, */
+static uint32_t full_until;           /* and up to this one are no young ones */
 static _Atomic uint32_t nfinished;
 static _Atomic uint32_t bell;         /* rung when something is wanted */
 static _Atomic bool automatic_wanted; /* and not yet begun */
 static bool has_thread, tried_thread; /* request lock */
 static struct pld_marker own;         /* run lock: the marker of whoever runs the cycle */
+static bool young;                    /* run lock: the cycle is */
+static size_t nslots;                 /* run lock: that were in its journal */
+static struct pld_survey survey;      /* run lock: what it has found */
+static bool keeps_marks;              /* run lock: so the flip says */
 
 static _Atomic uint64_t nstops, stop_ns_total, stop_ns_max, handshake_ns_max;
 
@@ -85,6 +95,7 @@ static void step_scan(struct pld_thread *thread)
         pld_thread_stack_each(thread, shade_part, &thread->marker);
         if (thread->cache)
                 pld_bump_blacken(&thread->cache->bump);
+        pld_journal_hand_over(&thread->journal);
         thread->black = true;
         thread->tls->shading = PLD_SHADE_OLD | pld_rules_shading;
 }
@@ -98,8 +109,10 @@ static void step_flush(struct pld_thread *thread)
 static void step_flip(struct pld_thread *thread)
 {
         PLD_ASSERT(pld_marker_is_empty(&thread->marker)); /* Y3 */
-        thread->tls->shading = pld_rules_shading;
+        thread->tls->shading = pld_rules_shading | (keeps_marks ? PLD_SHADE_NOTE : 0);
         thread->black = false;
+        if (keeps_marks)
+                pld_journal_flip(&thread->journal, thread->tls->self[PLD_SELF_NEWEST]);
         if (thread->cache)
                 pld_bump_close(&thread->cache->bump);
         pld_pacer_flush(thread);
@@ -150,8 +163,11 @@ static void handshake(enum pld_phase phase, pld_step step, unsigned char shading
 static void finish(void)
 {
         pld_sweep_finish();
-        pld_pacer_cycle_begins();
+        if (!young && pld_generation_has_marks())
+                pld_marks_clear();
+        pld_pacer_cycle_begins(young);
         pld_marker_init(&own, 0, false);
+        nslots = 0;
 }
 
 static void arm(void)
@@ -165,12 +181,29 @@ static void scan(void)
         handshake(PLD_PHASE_ARMED, step_scan, PLD_SHADE_OLD, true, NULL);
 }
 
+/* The slots of old objects that lead to young ones; all old objects, if there is no
+ * telling which (Y5). */
+static void begin_with_old(void)
+{
+        bool is_void = pld_journal_is_void();
+        if (young)
+                nslots += pld_journal_shade(&own);
+        else
+                pld_journal_drop();
+        if (young && is_void)
+                pld_store_relaxed(&pld_grey_overflow, true);
+}
+
 /* Roots and records, under a credit, so that nobody takes the marking for done. */
 static void begin_marking(void)
 {
+        uint64_t start_ns = pld_now_ns();
         pld_marker_take_credit(&own);
         pld_roots_begin();
         pld_records_shade(&own);
+        begin_with_old();
+        pld_pacer_add_work(own.scanned_bytes, own.marked_bytes, pld_now_ns() - start_ns);
+        own.scanned_bytes = own.marked_bytes = 0;
         pld_pacer_marking_begins();
         pld_workers_wake();
         pld_marker_flush(&own);
@@ -220,10 +253,13 @@ static void flip_locked(void)
                 pld_verify_marks_locked();
         if (pld_rules_shading)
                 pld_rules_check_locked();
-        pld_threads_each_locked(step_flip);
         pld_pacer_marking_ends();
+        survey = pld_pacer_survey(nslots);
+        keeps_marks = pld_generation_flip(&survey);
+        pld_threads_each_locked(step_flip);
+        pld_store_relaxed(&pld_sweep_keeps_marks, keeps_marks);
         pld_sweep_flip();
-        set_phase_locked(PLD_PHASE_IDLE, 0, false);
+        set_phase_locked(PLD_PHASE_IDLE, keeps_marks ? PLD_SHADE_NOTE : 0, false);
 }
 
 static uint64_t count_stop(uint64_t took_ns)
@@ -337,9 +373,11 @@ static bool run_next(bool free)
         uint32_t number = wanted ? ++nbegun : 0;
         bool automatic = pld_exchange_relaxed(&automatic_wanted, false);
         bool stopped = number <= stop_until || (automatic && pld_settings.gc == POLDER_GC_STW);
+        young = wanted && !stopped && number > full_until && pld_generation_may_be_young() &&
+                !(automatic && pld_pacer_wants_full_cycle());
         pld_unlock(&request_lock);
         if (wanted) {
-                struct pld_trace trace = { .number = number, .stopped = stopped };
+                struct pld_trace trace = { .number = number, .stopped = stopped, .young = young };
                 trace.heap_before = pld_pacer_read();
                 pld_workers_start();
                 if (stopped)
@@ -347,6 +385,7 @@ static bool run_next(bool free)
                 else
                         run_concurrent(&trace);
                 trace.end_ns = pld_now_ns();
+                trace.survey = survey;
                 if (pld_settings.gctrace)
                         pld_trace_print(&trace);
         }
@@ -399,7 +438,7 @@ static void ring(void)
 }
 
 /* The number of a cycle that begins after now. */
-static uint32_t request(bool stopped)
+static uint32_t request(bool stopped, bool full)
 {
         pld_lock(&request_lock);
         uint32_t number = nbegun + 1;
@@ -407,6 +446,8 @@ static uint32_t request(bool stopped)
                 nwanted = number;
         if (stopped && stop_until < number)
                 stop_until = number;
+        if (full && full_until < number)
+                full_until = number;
         pld_unlock(&request_lock);
         return number;
 }
@@ -416,7 +457,7 @@ void pld_cycle_request_automatic(void)
         if (pld_settings.gc == POLDER_GC_OFF || pld_load_relaxed(&pld_phase) != PLD_PHASE_IDLE ||
             pld_exchange_relaxed(&automatic_wanted, true))
                 return;
-        request(false);
+        request(false, false);
         if (ensure_thread())
                 ring();
         else
@@ -451,7 +492,7 @@ PLD_NOINLINE int polder_collect(enum polder_collect_mode mode)
         int error = pld_start();
         if (error)
                 return error;
-        if (mode != POLDER_CONCURRENT && mode != POLDER_STOP_THE_WORLD)
+        if (mode != POLDER_CONCURRENT && mode != POLDER_STOP_THE_WORLD && mode != POLDER_YOUNG)
                 return -EINVAL;
         if (pld_pacer_is_reporting())
                 return -EDEADLK; /* the cycle is not over before the callback returns */
@@ -459,7 +500,7 @@ PLD_NOINLINE int polder_collect(enum polder_collect_mode mode)
         bool by_thread = ensure_thread();
         pld_enter();
         pld_thread_block(self); /* first: the cycle that is asked for need not signal us */
-        uint32_t number = request(mode == POLDER_STOP_THE_WORLD);
+        uint32_t number = request(mode == POLDER_STOP_THE_WORLD, mode != POLDER_YOUNG);
         if (by_thread)
                 ring();
         else
@@ -479,7 +520,7 @@ int polder_collect_start(void)
         int error = pld_start();
         if (error)
                 return error;
-        request(false);
+        request(false, true);
         if (!ensure_thread())
                 return polder_collect(POLDER_CONCURRENT);
         ring();

@@ -2,7 +2,9 @@ noinst_LTLIBRARIES += libpld_collector.la
 libpld_collector_la_SOURCES = \
 	collector/barrier.c \
 	collector/cycle.c collector/cycle.h \
+	collector/generation.c collector/generation.h \
 	collector/grey.c collector/grey.h \
+	collector/journal.c collector/journal.h \
 	collector/last_resort.c collector/last_resort.h \
 	collector/layout.c collector/layout.h \
 	collector/mark.c collector/mark.h \

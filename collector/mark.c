@@ -110,6 +110,13 @@ void pld_shade_word(struct pld_marker *marker, uintptr_t word)
         shade_word(marker, word);
 }
 
+void pld_marker_queue(struct pld_marker *marker, uintptr_t object)
+{
+        /* All of it is its rest: an item that says nothing of what it is. */
+        if (pld_span_of(object)->shape->kind != PLD_SHAPE_LEAF)
+                push(&marker->grey, marker->node, object | PLD_GREY_REST);
+}
+
 /* Reads words that belong to somebody else's frames: not for AddressSanitizer. */
 __attribute__((no_sanitize("address", "thread"))) void
 pld_shade_stack(struct pld_marker *marker, uintptr_t from, uintptr_t to)

@@ -33,6 +33,9 @@ void pld_shade_word(struct pld_marker *marker, uintptr_t word);
  * on an object's start also keeps the object before it. */
 void pld_shade_stack(struct pld_marker *marker, uintptr_t from, uintptr_t to);
 
+/* An object that is marked already: it is scanned (again). */
+void pld_marker_queue(struct pld_marker *marker, uintptr_t object);
+
 /* To shade what was found elsewhere than in the queues; while another credit is held. */
 void pld_marker_take_credit(struct pld_marker *marker);
 /* Scans queued objects until about `budget` bytes are scanned or nothing is left

@@ -16,9 +16,14 @@
  * live heap the process stays at a fixed multiple of it, however long the cycles take.
  * What was born has to fit in the growth, of which it leaves a half.
  *
+ * Young cycles come between: whenever a part of the room below the trigger has been
+ * allocated. What they promote stays, so the next full cycle comes at the same heap as
+ * without them, and later.
+ *
  * K1  heap = live at the last flip + allocated since; both only approximate, as
  *     threads tell what they allocated a little late.
- * K2  live <= trigger <= goal. */
+ * K2  trigger <= goal; and live <= trigger, unless young cycles have promoted more.
+ * K3  goal and trigger are the last full cycle's, and do not move with young ones. */
 #include "collector/pacer.h"
 
 #include "base/clock.h"
@@ -37,13 +42,17 @@ enum {
         SLACK_BYTES = 4 << 20,    /* past the goal, before mutators give way */
         GIVE_WAY_NS = 100000,
         ASSIST_BYTES = 32 << 10,  /* of scanning in one assist, at most */
+        YOUNG_PART = 4,           /* of the room, to be allocated between young cycles */
+        MIN_YOUNG_BYTES = 4 << 20,
 };
 
 static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_LEAF);
 static _Atomic size_t live;             /* marked by the last cycle */
-static _Atomic size_t grown_up;         /* of that, what was there before the cycle */
+static _Atomic size_t full_live;        /* K3: live after the last full cycle */
+static _Atomic size_t grown_up;         /* of that, what was there before it */
 static _Atomic size_t since;            /* allocated after the last flip */
 static _Atomic size_t goal, trigger;
+static _Atomic size_t young_trigger;    /* of `since` */
 static _Atomic uint64_t allocated_ever;
 static _Atomic int percent;
 static _Atomic size_t limit;
@@ -53,8 +62,10 @@ static _Atomic uint64_t scanned, marked;  /* by this cycle */
 static _Atomic uint64_t cycle_cpu_ns, total_cpu_ns;
 static _Atomic uint64_t nassists, stall_ns_max;
 
-static double expected_scan = 0;    /* lock: bytes, smoothed */
-static double expected_runway = 0;  /* lock: bytes allocated while marking, smoothed */
+/* Of full and of young cycles: */
+static double expected_scan[2];     /* lock: bytes, smoothed */
+static double expected_runway[2];   /* lock: bytes allocated while marking, smoothed */
+static bool young;                  /* the cycle's: it is one */
 static size_t since_at_begin, since_at_mark; /* the cycle's */
 static uint64_t last_end_ns;        /* the cycle's */
 static double limiter = 0;          /* the cycle's: CPU time above one half, ns */
@@ -99,31 +110,50 @@ static size_t limit_goal(size_t base)
         return most > base + PLD_MIB ? most : base + PLD_MIB;
 }
 
+/* What may be allocated until a young cycle is due. */
+static size_t young_room(size_t base, size_t full_trigger)
+{
+        size_t room = full_trigger > base ? full_trigger - base : 0;
+        size_t least = room / 2 < MIN_YOUNG_BYTES ? room / 2 : MIN_YOUNG_BYTES;
+        return room / YOUNG_PART > least ? room / YOUNG_PART : least;
+}
+
 static void set_goal(void)
 {
-        size_t base = pld_load_relaxed(&live);
-        size_t by_percent = wanted_goal(base), by_limit = limit_goal(base);
+        size_t base = pld_load_relaxed(&full_live);
+        size_t by_percent = wanted_goal(base), by_limit = limit_goal(pld_load_relaxed(&live));
         size_t to = by_percent < by_limit ? by_percent : by_limit;
+        if (to < base)
+                to = base;
         pld_store_relaxed(&goal, to);
+        pld_store_relaxed(&young_trigger, SIZE_MAX);
         if (to == SIZE_MAX) {
                 pld_store_relaxed(&trigger, SIZE_MAX);
                 return;
         }
         pld_lock(&lock);
         double room = (double)(to - base);
-        double runway = expected_runway;
+        double runway = expected_runway[false];
         pld_unlock(&lock);
         if (runway > 0.6 * room)
                 runway = 0.6 * room;
         if (runway < 0.1 * room)
                 runway = 0.1 * room;
         pld_store_relaxed(&trigger, to - (size_t)runway); /* K2 */
+        if (pld_generation_has_marks() && by_percent <= by_limit)
+                pld_store_relaxed(&young_trigger, young_room(base, to - (size_t)runway));
+}
+
+bool pld_pacer_wants_full_cycle(void)
+{
+        size_t heap = pld_load_relaxed(&live) + pld_load_relaxed(&since);
+        return heap >= pld_load_relaxed(&trigger);
 }
 
 bool pld_pacer_wants_cycle(void)
 {
-        size_t heap = pld_load_relaxed(&live) + pld_load_relaxed(&since);
-        return heap >= pld_load_relaxed(&trigger);
+        return pld_pacer_wants_full_cycle() ||
+               pld_load_relaxed(&since) >= pld_load_relaxed(&young_trigger);
 }
 
 bool pld_pacer_is_late(void)
@@ -238,8 +268,9 @@ void pld_pacer_assist(struct pld_thread *self)
 
 /* ---- The cycle ------------------------------------------------------------------------------- */
 
-void pld_pacer_cycle_begins(void)
+void pld_pacer_cycle_begins(bool is_young)
 {
+        young = is_young;
         since_at_begin = pld_load_relaxed(&since);
         pld_store_relaxed(&scanned, 0);
         pld_store_relaxed(&marked, 0);
@@ -267,8 +298,8 @@ void pld_pacer_update(void)
         size_t target = pld_load_relaxed(&goal);
         size_t heap = pld_load_relaxed(&live) + pld_load_relaxed(&since);
         pld_lock(&lock);
-        double left = expected_scan - (double)pld_load_relaxed(&scanned);
-        double least = 0.05 * expected_scan;
+        double left = expected_scan[young] - (double)pld_load_relaxed(&scanned);
+        double least = 0.05 * expected_scan[young];
         pld_unlock(&lock);
         if (target == SIZE_MAX || (left <= 0 && least <= 0)) {
                 pld_store_relaxed(&debt_per_byte, 0);
@@ -292,13 +323,33 @@ void pld_pacer_marking_ends(void)
         size_t total = pld_load_relaxed(&since);
         size_t born = total - since_at_begin;
         pld_store_relaxed(&debt_per_byte, 0);
-        pld_store_relaxed(&live, pld_load_relaxed(&marked) + born);
-        pld_store_relaxed(&grown_up, pld_load_relaxed(&marked));
+        size_t found = pld_load_relaxed(&marked);
+        pld_store_relaxed(&live, (young ? pld_load_relaxed(&live) : 0) + found + born);
+        if (!young) {
+                pld_store_relaxed(&full_live, found + born);
+                pld_store_relaxed(&grown_up, found);
+        }
         pld_store_relaxed(&since, 0);
         pld_lock(&lock);
-        expected_scan = smoothed(expected_scan, (double)pld_load_relaxed(&scanned));
-        expected_runway = smoothed(expected_runway, 1.2 * (double)born);
+        expected_scan[young] = smoothed(expected_scan[young], (double)pld_load_relaxed(&scanned));
+        expected_runway[young] = smoothed(expected_runway[young], 1.2 * (double)born);
         pld_unlock(&lock);
+}
+
+struct pld_survey pld_pacer_survey(size_t nslots)
+{
+        size_t end = pld_load_relaxed(&trigger), now = pld_load_relaxed(&live);
+        size_t room = young_room(pld_load_relaxed(&full_live), end);
+        double part = pld_load_relaxed(&percent) / 100.0;
+        return (struct pld_survey){
+                .young = young,
+                .before = since_at_begin,
+                .marked = pld_load_relaxed(&marked),
+                .live = now,
+                .nslots = nslots,
+                .is_full_due = young && end != SIZE_MAX && now + room > end,
+                .reference = part < 0.25 ? 0.25 : part > 4 ? 4 : part,
+        };
 }
 
 /* CPU time of collecting above one half of what there is, kept as in a bucket. */

@@ -2,6 +2,7 @@
 #ifndef PLD_COLLECTOR_PACER_H
 #define PLD_COLLECTOR_PACER_H
 
+#include "collector/generation.h"
 #include "collector/thread.h"
 
 #include <polder/stats.h>
@@ -16,15 +17,18 @@ void pld_pacer_flush(struct pld_thread *self);
 void pld_pacer_assist(struct pld_thread *self);
 /* The heap is so near the goal that mutators assist in earnest. */
 bool pld_pacer_is_late(void);
-/* A cycle is due. */
+/* A cycle is due, be it a young one. */
 bool pld_pacer_wants_cycle(void);
+bool pld_pacer_wants_full_cycle(void);
 
 /* The cycle, in this order. */
-void pld_pacer_cycle_begins(void);
+void pld_pacer_cycle_begins(bool young);
 void pld_pacer_marking_begins(void);
 void pld_pacer_add_work(uint64_t scanned_bytes, uint64_t marked_bytes, uint64_t cpu_ns);
 void pld_pacer_update(void); /* now and then while marking */
 void pld_pacer_marking_ends(void);
+/* After that, with all held: what a cycle that ends here has found. */
+struct pld_survey pld_pacer_survey(size_t nslots);
 void pld_pacer_cycle_ends(void);
 /* Outside of Polder and of all locks: tells the program when the limit cannot be
  * held; once a cycle. */

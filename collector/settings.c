@@ -114,6 +114,7 @@ void pld_options_from_environment(struct polder_options *options)
                 .memory_limit = arena.limit ? arena.limit : arena.soft_limit,
                 .memory_limit_hard = arena.limit > 0,
                 .gc_percent = 100,
+                .generations = 0,
         };
         int64_t number = 100;
         if (pld_setting_int("POLDER_GC_PERCENT", -1, 1000000, &number))
@@ -131,9 +132,9 @@ void pld_options_from_environment(struct polder_options *options)
                 pld_setting_complain("POLDER_DEBUG", text, debug_takes);
         else
                 options->debug = text;
-        text = getenv("POLDER_GENERATIONS");
-        if (text && *text)
-                pld_say("POLDER_GENERATIONS: generations are not there yet; every cycle is a full one");
+        number = options->generations;
+        if (pld_setting_int("POLDER_GENERATIONS", -1, 1, &number))
+                options->generations = (int)number;
 }
 
 int pld_options_apply(const struct polder_options *options, struct pld_arena_settings *arena,
@@ -156,12 +157,15 @@ int pld_options_apply(const struct polder_options *options, struct pld_arena_set
                 .memory_limit = options->memory_limit,
                 .memory_limit_hard = options->memory_limit_hard,
                 .workers_per_node = options->workers_per_node,
+                .generations = options->generations,
         };
         const char *wrong = NULL;
         if (options->gc > POLDER_GC_OFF)
                 wrong = "gc";
         else if (options->workers_per_node < 0 || options->workers_per_node > 1024)
                 wrong = "workers_per_node";
+        else if (options->generations < -1 || options->generations > 1)
+                wrong = "generations";
         else if (options->decay_ms < -1)
                 wrong = "decay_ms";
         else if (options->debug && !parse_debug(options->debug, &wanted))

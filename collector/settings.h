@@ -11,6 +11,7 @@ struct pld_collector_settings {
         int gc_percent;        /* POLDER_GC_PERCENT; negative: off */
         size_t memory_limit;   /* POLDER_MEMORY_LIMIT; 0: none */
         bool memory_limit_hard; /* the same, with ",hard" */
+        int generations;       /* POLDER_GENERATIONS: 1, 0, or -1: while it pays */
         int workers_per_node;  /* POLDER_WORKERS; 0: a quarter of the node's CPUs */
         bool gctrace, verify, rules, stagger, report; /* POLDER_DEBUG */
 };

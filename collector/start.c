@@ -30,12 +30,14 @@ static void fork_prepare(void)
         pld_records_fork_prepare();
         pld_layout_fork_prepare();
         pld_grey_fork_prepare();
+        pld_journal_fork_prepare();
         pld_pacer_fork_prepare();
 }
 
 static void fork_parent(void)
 {
         pld_pacer_fork_done();
+        pld_journal_fork_done();
         pld_grey_fork_done();
         pld_layout_fork_done();
         pld_records_fork_done();
@@ -47,6 +49,7 @@ static void fork_parent(void)
 static void fork_child(void)
 {
         pld_pacer_fork_done();
+        pld_journal_fork_child();
         pld_grey_fork_child();
         pld_layout_fork_done();
         pld_records_fork_child();

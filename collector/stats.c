@@ -7,6 +7,7 @@
 #include "arena/arena.h"
 #include "base/check.h"
 #include "collector/cycle.h"
+#include "collector/generation.h"
 #include "collector/pacer.h"
 #include "collector/start.h"
 
@@ -36,7 +37,9 @@ static const struct figure figures[] = {
         FIGURE(live_bytes, GAUGE),        FIGURE(heap_bytes, GAUGE),
         FIGURE(goal_bytes, GAUGE),        FIGURE(resident_bytes, GAUGE),
         FIGURE(huge_bytes, GAUGE),        FIGURE(fallbacks, COUNTER),
-        FIGURE(misplaced_pages, COUNTER),
+        FIGURE(misplaced_pages, COUNTER), FIGURE(young_cycles, COUNTER),
+        FIGURE(young_bytes, COUNTER),     FIGURE(promoted_bytes, COUNTER),
+        FIGURE(noted_slots, COUNTER),     FIGURE(old_bytes, GAUGE),
 };
 
 #define NODE_FIGURE(name, kind)                                                                    \
@@ -84,6 +87,7 @@ int polder_stats_read(struct polder_stats *stats)
                 now.live_bytes = pace.live;
                 now.heap_bytes = pace.heap;
                 now.goal_bytes = pace.goal;
+                pld_generation_read(&now);
         }
         now.resident_bytes = pld_page_heap_backed_bytes();
         now.huge_bytes = pld_page_heap_huge_bytes();

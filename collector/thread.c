@@ -648,6 +648,7 @@ PLD_NOINLINE void polder_thread_detach(void)
         self->blocking_depth = 1;
         pld_thread_unblock(self);
         pld_marker_flush(&self->marker);
+        pld_journal_hand_over(&self->journal);
         if (pld_rules_shading)
                 pld_rules_settle_newest(self);
         if (self->cache)

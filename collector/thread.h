@@ -4,6 +4,7 @@
 
 #include "arena/cache.h"
 #include "base/registers.h"
+#include "collector/journal.h"
 #include "collector/mark.h"
 
 #include <polder/collected.h>
@@ -16,7 +17,8 @@ enum {
         PLD_SHADE_OLD = 1,      /* what a store overwrites */
         PLD_SHADE_NEW = 2,      /* what it stores */
         PLD_SHADE_ATTACH = 4,   /* the thread is not attached */
-        PLD_SHADE_RECORD = 8    /* debug: slots are recorded, to find plain stores */
+        PLD_SHADE_RECORD = 8,   /* debug: slots are recorded, to find plain stores */
+        PLD_SHADE_NOTE = 16     /* slots of old objects are noted down (journal.h) */
 };
 
 /* Places in polder_thread_.self. */
@@ -55,6 +57,7 @@ struct pld_thread {
         bool had_work;                    /* the same: answer to a flush */
         uint64_t allocated;               /* owner: bytes, not yet told to the pacer */
         double assist_debt;               /* owner: bytes of scan work owed */
+        struct pld_journal journal;       /* owner, or who serves for it */
 };
 
 /* The calling thread's; NULL while it is not attached. */

@@ -23,11 +23,16 @@ void pld_trace_print(const struct pld_trace *trace)
                 "heap %.1f->%.1f MiB, goal %.1f MiB; mark cpu %.3f ms, %u workers, %llu assists, "
                 "%llu sent",
                 trace->number, (double)(trace->begin_ns - first_ns) / (double)PLD_NS_PER_S,
-                trace->stopped ? "stopped" : "concurrent", ms(trace->begin_ns, trace->mark_ns),
+                trace->stopped ? "stopped" : trace->young ? "young" : "concurrent",
+                ms(trace->begin_ns, trace->mark_ns),
                 ms(trace->mark_ns, trace->stop_ns), ms(0, trace->stopped_ns),
                 ms(trace->sweep_ns, trace->end_ns), mib(trace->heap_before.heap),
                 mib(trace->heap_after.live), mib(trace->heap_before.goal),
                 (double)trace->heap_after.cycle_mark_ns / 1e6, pld_workers_count(),
                 (unsigned long long)(trace->heap_after.assists - trace->heap_before.assists),
                 (unsigned long long)pld_workers_sent());
+        if (trace->young)
+                pld_say("gc %u young: %.3f of %.3f MiB lived, %zu slots noted; old now %.1f MiB",
+                        trace->number, mib(trace->survey.marked), mib(trace->survey.before),
+                        trace->survey.nslots, mib(trace->survey.live));
 }

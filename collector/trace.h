@@ -6,7 +6,8 @@
 
 struct pld_trace {
         uint32_t number;
-        bool stopped;
+        bool stopped, young;
+        struct pld_survey survey;
         /* When each part began; the last one ended. */
         uint64_t begin_ns, mark_ns, stop_ns, sweep_ns, end_ns;
         uint64_t stopped_ns; /* all mutators held */

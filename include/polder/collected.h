@@ -101,7 +101,9 @@ int polder_finalizer_set(void *object, polder_finalizer fn, void *arg);
 
 /* ---- Collection --------------------------------------------------------------------- */
 
-enum polder_collect_mode { POLDER_CONCURRENT, POLDER_STOP_THE_WORLD };
+/* POLDER_YOUNG: concurrent, and of what was allocated since the last cycle only, where
+ * generations are in use and nothing speaks against it; else the same as the first. */
+enum polder_collect_mode { POLDER_CONCURRENT, POLDER_STOP_THE_WORLD, POLDER_YOUNG };
 /* Returns when a whole cycle that began after the call is done and swept: 0;
  * -EDEADLK in a pressure callback, where that would be never. */
 int polder_collect(enum polder_collect_mode mode);

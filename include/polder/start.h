@@ -31,6 +31,8 @@ struct polder_options {
         int workers_per_node;         /* 0: a quarter of the node's CPUs */
         const char *debug;            /* "gctrace=1,verify" */
         bool lock;                    /* what is backed is locked in memory, as far as allowed */
+        int generations;              /* 1: most cycles look at young objects only; 0: none does;
+                                       * -1: while it pays */
 };
 
 void polder_options_init(struct polder_options *options);

@@ -29,6 +29,11 @@ struct polder_stats {
         size_t huge_bytes;         /* of those, by huge pages from the start */
         uint64_t fallbacks;        /* steps down the backing chain */
         uint64_t misplaced_pages;  /* huge pages found on a wrong node, and given back */
+        uint64_t young_cycles;     /* of `cycles`, those that left old objects alone */
+        uint64_t young_bytes;      /* of objects that young cycles have looked at, ever */
+        uint64_t promoted_bytes;   /* of these, what lived, and is old since */
+        uint64_t noted_slots;      /* of old objects, which young cycles began with */
+        size_t old_bytes;          /* in old objects; 0 while the next cycle is a full one */
 };
 
 /* Fills in as much as stats->struct_size has room for; 0, or -EINVAL. */

@@ -5,6 +5,7 @@ tests_collector_unit_SOURCES = \
 	tests/collector/test_blocking.c \
 	tests/collector/test_cycle.c \
 	tests/collector/test_fiber.c \
+	tests/collector/test_generation.c \
 	tests/collector/test_grey.c \
 	tests/collector/test_handshake.c \
 	tests/collector/test_layout.c \

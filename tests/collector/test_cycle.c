@@ -102,7 +102,7 @@ Test(cycle, each_collect_runs_a_cycle_of_its_kind)
 Test(cycle, another_mode_is_invalid)
 {
         collected_start();
-        cr_expect_eq(polder_collect((enum polder_collect_mode)2), -EINVAL);
+        cr_expect_eq(polder_collect((enum polder_collect_mode)3), -EINVAL);
         cr_expect_eq(polder_collect((enum polder_collect_mode) - 1), -EINVAL);
 }
 

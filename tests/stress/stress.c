@@ -8,7 +8,7 @@
  * POLDER_DEBUG=verify each is verified. Every object carries a check word, so a
  * reader of a lost object notices. In the end everything must be gone.
  *
- * usage: stress [-s SECONDS] [-t THREADS] [-r SEED] [-m both|concurrent|stw] */
+ * usage: stress [-s SECONDS] [-t THREADS] [-r SEED] [-m both|concurrent|stw|young] */
 #include <polder/polder.h>
 
 #include "arena/span.h"
@@ -446,7 +446,10 @@ static void *collect(void *arg)
         while (!over) {
                 bool stopped = !strcmp(mode, "stw") ||
                                (strcmp(mode, "concurrent") && pld_random_below(&random, 4) == 0);
-                polder_collect(stopped ? POLDER_STOP_THE_WORLD : POLDER_CONCURRENT);
+                if (!strcmp(mode, "young") && pld_random_below(&random, 8))
+                        polder_collect(POLDER_YOUNG);
+                else
+                        polder_collect(stopped ? POLDER_STOP_THE_WORLD : POLDER_CONCURRENT);
                 usleep(pld_random_below(&random, 20000));
         }
         return NULL;
@@ -526,6 +529,7 @@ int main(int argc, char **argv)
         if (nthreads < 1 || nthreads > MAX_THREADS)
                 return 2;
         setenv("POLDER_DEBUG", "verify", 0);
+        setenv("POLDER_GENERATIONS", strcmp(mode, "young") ? "0" : "1", 0);
         printf("stress: seconds=%g threads=%u seed=%llu mode=%s\n", seconds, nthreads,
                (unsigned long long)seed, mode);
         fflush(stdout);
@@ -544,12 +548,13 @@ int main(int argc, char **argv)
 
         int npassed = 0, nfailed = 0;
         printf("operations=%llu threads=%llu cycles=%llu stops=%llu stop_max_us=%.1f allocated_mib=%.0f "
-               "finalized=%llu of %llu weak_gone=%llu assists=%llu\n",
+               "finalized=%llu of %llu weak_gone=%llu assists=%llu young=%llu noted=%llu\n",
                (unsigned long long)noperations, (unsigned long long)nthreads_made,
                (unsigned long long)stats.cycles, (unsigned long long)stats.stops,
                (double)stats.stop_ns_max / 1e3, (double)stats.allocated_bytes / 1048576,
                (unsigned long long)nfinalized, (unsigned long long)nfinalizable,
-               (unsigned long long)nweak_gone, (unsigned long long)stats.assists);
+               (unsigned long long)nweak_gone, (unsigned long long)stats.assists,
+               (unsigned long long)stats.young_cycles, (unsigned long long)stats.noted_slots);
         check_that(noperations > 0 && stats.cycles >= 5, "there was work and there were cycles",
                    &npassed, &nfailed);
         check_that(nfailures == 0, "no object was lost", &npassed, &nfailed);

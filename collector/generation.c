@@ -1,0 +1,115 @@
+/* generation.c: whether cycles are young, and what became of it.
+ *
+ * Sticky marks (Demers et al., POPL 1990; Whippet's): a young cycle is a cycle that does
+ * not clear the marks first. It costs what young survivors cost, and frees young garbage
+ * only; what is promoted and dies later waits for a full cycle. So it pays where few
+ * young objects survive, and where marking them is cheaper for what it frees than marking
+ * all. Where the setting leaves the choice to us, one young cycle in a while is tried, and
+ * its *yield*, freed bytes for each marked one, is held against the full cycles'. To turn
+ * on takes twice their yield, to stay on takes as much. After a trial that failed the
+ * next is put off for twice as many full cycles: so a wrong guess costs little, and less
+ * as time goes by.
+ *
+ * G1  the marks are kept or cleared by the sweep after the flip that said so; all the
+ *     threads note slots, or none does, from the same stop on.
+ * G2  where full cycles come next the marks are cleared by the sweep, in passing. Only a
+ *     full cycle that comes unexpectedly has to clear them all before it arms.
+ * All of it is the cycle's, but for the counters. */
+#include "collector/generation.h"
+
+#include "base/atomic.h"
+#include "collector/journal.h"
+#include "collector/settings.h"
+
+enum {
+        TRIAL_LIVE_BYTES = 16 << 20, /* below that a full cycle costs next to nothing */
+        FIRST_PAUSE = 2, LAST_PAUSE = 64, /* full cycles between two trials */
+        SLOT_BYTES = 16              /* what a slot costs, in bytes marked */
+};
+
+static _Atomic bool has_marks;
+static bool on;                      /* where the setting leaves it to us: it pays */
+static unsigned pause = FIRST_PAUSE; /* full cycles to the next trial but one */
+static unsigned left = 1;            /* full cycles to the next one */
+static double yield;                 /* smoothed, of young cycles since on; 0: none yet */
+
+static _Atomic uint64_t nyoung, young_bytes, promoted_bytes, nslots;
+static _Atomic size_t old_bytes;
+
+bool pld_generation_has_marks(void)
+{
+        return pld_load_relaxed(&has_marks);
+}
+
+bool pld_generation_may_be_young(void)
+{
+        return pld_generation_has_marks() && !pld_journal_is_void();
+}
+
+static double yield_of(const struct pld_survey *survey)
+{
+        size_t spent = survey->marked + SLOT_BYTES * survey->nslots;
+        size_t freed = survey->before > survey->marked ? survey->before - survey->marked : 0;
+        return (double)freed / (double)(spent + 4096);
+}
+
+static void look_at_young(const struct pld_survey *survey)
+{
+        double fresh = yield_of(survey);
+        yield = yield == 0 ? fresh : 0.5 * yield + 0.5 * fresh;
+        bool was = on;
+        on = yield >= (on ? 1 : 2) * survey->reference;
+        if (on) {
+                pause = FIRST_PAUSE;
+                return;
+        }
+        yield = 0;
+        left = was ? FIRST_PAUSE : pause;
+        pause = pause < LAST_PAUSE ? 2 * pause : LAST_PAUSE;
+}
+
+/* True: the next cycle is a trial. */
+static bool is_trial_due(const struct pld_survey *survey)
+{
+        if (survey->live < TRIAL_LIVE_BYTES)
+                return false;
+        if (left > 0)
+                left--;
+        return left == 0;
+}
+
+static bool wants_marks(const struct pld_survey *survey)
+{
+        if (pld_settings.generations == 0)
+                return false;
+        if (pld_settings.generations > 0)
+                return true;
+        if (survey->young)
+                look_at_young(survey);
+        else if (!on)
+                return is_trial_due(survey);
+        return on;
+}
+
+bool pld_generation_flip(const struct pld_survey *survey)
+{
+        if (survey->young) {
+                pld_add_relaxed(&nyoung, 1);
+                pld_add_relaxed(&young_bytes, survey->before);
+                pld_add_relaxed(&promoted_bytes, survey->marked);
+                pld_add_relaxed(&nslots, survey->nslots);
+        }
+        bool keep = wants_marks(survey) && !survey->is_full_due; /* G2 */
+        pld_store_relaxed(&has_marks, keep);
+        pld_store_relaxed(&old_bytes, keep ? survey->live : 0);
+        return keep;
+}
+
+void pld_generation_read(struct polder_stats *stats)
+{
+        stats->young_cycles = pld_load_relaxed(&nyoung);
+        stats->young_bytes = pld_load_relaxed(&young_bytes);
+        stats->promoted_bytes = pld_load_relaxed(&promoted_bytes);
+        stats->noted_slots = pld_load_relaxed(&nslots);
+        stats->old_bytes = pld_load_relaxed(&old_bytes);
+}

@@ -1,0 +1,36 @@
+/* generation.h: old and young objects.
+ *
+ * A flip either clears the marks or keeps them. If it keeps them, what is marked is *old*
+ * until the next full cycle, everything else is *young*, and the next cycle may be a young
+ * one: it begins with the marks as they are, so old objects are never queued, and their
+ * references to young ones come from the journal. */
+#ifndef PLD_COLLECTOR_GENERATION_H
+#define PLD_COLLECTOR_GENERATION_H
+
+#include <polder/stats.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The flip kept the marks: old objects are told from young ones. The cycle's. */
+bool pld_generation_has_marks(void);
+/* And the next cycle need not clear them. */
+bool pld_generation_may_be_young(void);
+
+/* What a cycle has found, in bytes. */
+struct pld_survey {
+        bool young;       /* the cycle was */
+        size_t before;    /* allocated between the last flip and the cycle's begin */
+        size_t marked;    /* newly, by the cycle */
+        size_t live;      /* after it, with what was old and what was born */
+        size_t nslots;    /* that were in the journal */
+        bool is_full_due; /* the next cycle had better be a full one */
+        double reference; /* bytes that a full cycle frees for each byte that it marks */
+};
+/* In the flip: are the marks kept? */
+bool pld_generation_flip(const struct pld_survey *survey);
+
+void pld_generation_read(struct polder_stats *stats);
+
+#endif

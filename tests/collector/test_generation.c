@@ -1,0 +1,432 @@
+#include "tests/collector/collector_test.h"
+
+#include "collector/generation.h"
+#include "collector/journal.h"
+
+static void generations_start(const char *setting)
+{
+        setenv("POLDER_GENERATIONS", setting, 1);
+        collected_start();
+}
+
+static void collect_full(void)
+{
+        cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
+}
+
+/* One that is young indeed. */
+static void collect_young(void)
+{
+        uint64_t before = stats_now().young_cycles;
+        cr_assert_eq(polder_collect(POLDER_YOUNG), 0);
+        cr_assert_eq(stats_now().young_cycles, before + 1);
+}
+
+/* roots[0] holds an object that has grown old. */
+static void *make_old(void *unused)
+{
+        (void)unused;
+        polder_store(&roots[0], node_new(NULL, 1));
+        return NULL;
+}
+
+static void start_with_an_old_object(void)
+{
+        generations_start("1");
+        on_a_thread(make_old, NULL);
+        collect_full();
+}
+
+/* ---- What goes and what stays ------------------------------------------------------------ */
+
+static void *make_watched(void *which)
+{
+        watch((unsigned)(uintptr_t)which, node_new(NULL, 2));
+        return NULL;
+}
+
+Test(generation, a_young_cycle_frees_young_garbage, .timeout = 30)
+{
+        start_with_an_old_object();
+        on_a_thread(make_watched, (void *)0);
+        collect_young();
+        cr_expect_not(is_alive(0));
+}
+
+static void *drop_old(void *unused)
+{
+        (void)unused;
+        watch(1, polder_load(&roots[0]));
+        polder_store(&roots[0], NULL);
+        return NULL;
+}
+
+Test(generation, old_garbage_waits_for_a_full_cycle, .timeout = 30)
+{
+        start_with_an_old_object();
+        on_a_thread(drop_old, NULL);
+        collect_young();
+        cr_expect(is_alive(1));
+        collect_full();
+        cr_expect_not(is_alive(1));
+}
+
+Test(generation, what_lives_through_a_young_cycle_is_old, .timeout = 30)
+{
+        generations_start("1");
+        collect_full();
+        on_a_thread(make_old, NULL);
+        uint64_t promoted = stats_now().promoted_bytes;
+        collect_young();
+        cr_expect_geq(stats_now().promoted_bytes - promoted, sizeof(struct node));
+        promoted = stats_now().promoted_bytes;
+        on_a_thread(drop_old, NULL);
+        collect_young();
+        cr_expect(is_alive(1), "dropped when it was old already");
+        cr_expect_lt(stats_now().promoted_bytes - promoted, 4096);
+}
+
+static void *make_large(void *unused)
+{
+        (void)unused;
+        watch(2, polder_new_array(node_layout, 100000));
+        return NULL;
+}
+
+Test(generation, a_young_cycle_frees_large_objects, .timeout = 30)
+{
+        start_with_an_old_object();
+        uint64_t swept = stats_now().swept_bytes;
+        on_a_thread(make_large, NULL);
+        collect_young();
+        cr_expect_not(is_alive(2));
+        cr_expect_geq(stats_now().swept_bytes - swept, 100000 * sizeof(struct node));
+}
+
+/* ---- The journal --------------------------------------------------------------------------- */
+
+static void *store_into_old(void *how)
+{
+        struct node *old = polder_load(&roots[0]), *young = node_new(NULL, 3), *expected = NULL;
+        struct node *both[2] = { young, young };
+        watch(3, young);
+        switch (*(const char *)how) {
+        case 's':
+                polder_store(&old->next, young);
+                break;
+        case 'e':
+                polder_exchange(&old->next, young);
+                break;
+        case 'c':
+                cr_assert(polder_compare_exchange(&old->next, &expected, young));
+                break;
+        case 'm':
+                polder_move(&old->next, both, sizeof both);
+        }
+        return NULL;
+}
+
+static void expect_kept_by_old(const char *how)
+{
+        start_with_an_old_object();
+        on_a_thread(store_into_old, (void *)(uintptr_t)how); /* its thread's journal outlives it */
+        collect_young();
+        cr_expect(is_alive(3));
+        collect_young();
+        cr_expect(is_alive(3));
+        collect_full();
+        cr_expect(is_alive(3));
+}
+
+Test(generation, an_old_object_keeps_what_was_stored_into_it, .timeout = 30)
+{
+        expect_kept_by_old("store");
+}
+
+Test(generation, an_old_object_keeps_what_was_exchanged_into_it, .timeout = 30)
+{
+        expect_kept_by_old("exchange");
+}
+
+Test(generation, an_old_object_keeps_what_was_compared_and_exchanged_into_it, .timeout = 30)
+{
+        expect_kept_by_old("compare_exchange");
+}
+
+Test(generation, an_old_object_keeps_what_was_moved_into_it, .timeout = 30)
+{
+        expect_kept_by_old("move");
+}
+
+static void *store_twice(void *unused)
+{
+        struct node *old = polder_load(&roots[0]);
+        (void)unused;
+        for (unsigned i = 4; i < 6; i++) {
+                struct node *young = node_new(NULL, i);
+                watch(i, young);
+                polder_store(&old->next, young);
+        }
+        return NULL;
+}
+
+Test(generation, what_was_overwritten_in_an_old_object_is_garbage, .timeout = 30)
+{
+        start_with_an_old_object();
+        on_a_thread(store_twice, NULL);
+        collect_young();
+        cr_expect_not(is_alive(4));
+        cr_expect(is_alive(5));
+}
+
+static void *store_often(void *unused)
+{
+        struct node *old = polder_load(&roots[0]);
+        (void)unused;
+        for (unsigned i = 0; i < 10000; i++) {
+                struct node *young = node_new(polder_load(&roots[1]), i); /* into a young one */
+                polder_store(&old->next, young);
+                polder_store(&young->other, old);                        /* an old value */
+                polder_store(&roots[1], young);                          /* no object at all */
+        }
+        polder_store(&roots[1], NULL);
+        return NULL;
+}
+
+Test(generation, only_slots_of_old_objects_that_lead_to_young_ones_are_noted_and_once, .timeout = 30)
+{
+        start_with_an_old_object();
+        uint64_t before = stats_now().noted_slots;
+        on_a_thread(store_often, NULL);
+        collect_young();
+        uint64_t noted = stats_now().noted_slots - before;
+        cr_expect(noted >= 1 && noted < 20, "%llu", (unsigned long long)noted);
+}
+
+static struct node *newest; /* not a root */
+static _Atomic unsigned step;
+
+static void await_step(unsigned n)
+{
+        while (pld_load_acquire(&step) < n)
+                polder_safepoint();
+}
+
+/* Makes an object, lets it grow old, and fills it with a plain store then (rule 3). */
+static void *fill_late(void *unused)
+{
+        (void)unused;
+        struct node *node = polder_new(node_layout);
+        newest = node;
+        pld_store_release(&step, 1);
+        await_step(2); /* a full cycle went by */
+        node->next = polder_load(&roots[2]);
+        pld_store_release(&step, 3);
+        await_step(4); /* a young one did */
+        polder_keep_alive(node);
+        return NULL;
+}
+
+static void *give_a_young_one(void *unused)
+{
+        (void)unused;
+        struct node *young = node_new(NULL, 7);
+        watch(6, young);
+        polder_store(&roots[2], young);
+        return NULL;
+}
+
+static void *take_it_back(void *unused)
+{
+        (void)unused;
+        polder_store(&roots[2], NULL);
+        return NULL;
+}
+
+Test(generation, the_newest_object_may_be_filled_after_it_has_grown_old, .timeout = 30)
+{
+        pthread_t thread;
+        generations_start("1");
+        pthread_create(&thread, NULL, fill_late, NULL);
+        await_step(1);
+        collect_full();
+        on_a_thread(give_a_young_one, NULL);
+        pld_store_release(&step, 2);
+        await_step(3);
+        on_a_thread(take_it_back, NULL);
+        collect_young();
+        cr_expect(is_alive(6));
+        pld_store_release(&step, 4);
+        pthread_join(thread, NULL);
+}
+
+enum { MANY_SLOTS = 3 << 20 };
+
+static void *make_wide(void *unused)
+{
+        (void)unused;
+        const struct polder_layout *slot = polder_layout(sizeof(void *), &(uint64_t){ 1 });
+        polder_store(&roots[3], polder_new_array(slot, MANY_SLOTS));
+        return NULL;
+}
+
+static void *fill_wide(void *unused)
+{
+        (void)unused;
+        struct node **wide = (struct node **)(void *)polder_load(&roots[3]);
+        struct node *young = node_new(NULL, 8);
+        for (size_t i = 0; i < MANY_SLOTS; i++)
+                polder_store(&wide[i], young);
+        polder_store(&wide[MANY_SLOTS - 1], node_new(NULL, 9));
+        watch(7, polder_load(&wide[MANY_SLOTS - 1]));
+        return NULL;
+}
+
+Test(generation, more_slots_than_are_noted_make_the_next_cycle_a_full_one, .timeout = 60)
+{
+        generations_start("1");
+        on_a_thread(make_wide, NULL);
+        collect_full();
+        on_a_thread(fill_wide, NULL);
+        cr_expect(pld_journal_is_void());
+        uint64_t before = stats_now().young_cycles;
+        cr_assert_eq(polder_collect(POLDER_YOUNG), 0);
+        cr_expect_eq(stats_now().young_cycles, before);
+        cr_expect(is_alive(7));
+        collect_young();
+        cr_expect(is_alive(7));
+}
+
+/* ---- Records ----------------------------------------------------------------------------- */
+
+static _Atomic unsigned nfinalized;
+
+static void on_finalize(void *object, void *arg)
+{
+        (void)object;
+        (void)arg;
+        pld_add_relaxed(&nfinalized, 1);
+}
+
+static void *make_finalizable(void *unused)
+{
+        (void)unused;
+        cr_assert_eq(polder_finalizer_set(node_new(node_new(NULL, 1), 2), on_finalize, NULL), 0);
+        return NULL;
+}
+
+Test(generation, the_finalizer_of_a_young_object_runs_after_a_young_cycle, .timeout = 30)
+{
+        start_with_an_old_object();
+        on_a_thread(make_finalizable, NULL);
+        collect_young();
+        for (int i = 0; i < 5000 && pld_load_acquire(&nfinalized) == 0; i++)
+                usleep(1000);
+        cr_expect_eq(pld_load_acquire(&nfinalized), 1);
+        collect_young();
+        collect_full();
+}
+
+/* ---- Which cycles are young ----------------------------------------------------------------- */
+
+Test(generation, without_generations_every_cycle_is_a_full_one, .timeout = 30)
+{
+        generations_start("0");
+        collect_full();
+        for (int i = 0; i < 3; i++)
+                cr_assert_eq(polder_collect(POLDER_YOUNG), 0);
+        cr_expect_eq(stats_now().young_cycles, 0);
+        cr_expect_eq(stats_now().old_bytes, 0);
+}
+
+Test(generation, a_stopped_cycle_is_a_full_one, .timeout = 30)
+{
+        start_with_an_old_object();
+        uint64_t before = stats_now().young_cycles;
+        on_a_thread(drop_old, NULL);
+        cr_assert_eq(polder_collect(POLDER_STOP_THE_WORLD), 0);
+        cr_expect_eq(stats_now().young_cycles, before);
+        cr_expect_not(is_alive(1));
+        on_a_thread(make_watched, (void *)0);
+        collect_young(); /* and keeps marks as any other */
+        cr_expect_not(is_alive(0));
+}
+
+static void collect_in_a_child(void)
+{
+        uint64_t before = stats_now().young_cycles;
+        if (polder_collect(POLDER_YOUNG) || stats_now().young_cycles != before)
+                _exit(1);
+        if (polder_collect(POLDER_YOUNG) || stats_now().young_cycles != before + 1)
+                _exit(2);
+}
+
+Test(generation, the_first_cycle_of_a_forked_child_is_a_full_one, .timeout = 60)
+{
+        char said[512];
+        start_with_an_old_object();
+        cr_expect_eq(in_a_child(collect_in_a_child, said, sizeof said), 0, "%s", said);
+        collect_young();
+}
+
+/* An old structure of some size, and garbage beside it, with cycles as they come. */
+static void *live_a_while(void *unused)
+{
+        struct node *list = NULL;
+        (void)unused;
+        for (uintptr_t i = 0; i < 1500000; i++)
+                list = node_new(list, i);
+        polder_store(&roots[4], list);
+        list = NULL;
+        for (uintptr_t i = 0; i < 20000000; i++)
+                node_new(NULL, i);
+        uintptr_t n = 0;
+        for (list = polder_load(&roots[4]); list; list = polder_load(&list->next))
+                n++;
+        return (void *)n;
+}
+
+static void expect_young_cycles_by(const char *setting)
+{
+        setenv("POLDER_GENERATIONS", setting, 1);
+        collected_start_as("concurrent", "");
+        cr_expect_eq((uintptr_t)on_a_thread(live_a_while, NULL), 1500000);
+        struct polder_stats stats = stats_now();
+        cr_expect_geq(stats.young_cycles, 5, "%llu of %llu", (unsigned long long)stats.young_cycles,
+                      (unsigned long long)stats.cycles);
+        cr_expect_lt(stats.promoted_bytes, stats.young_bytes / 4);
+}
+
+Test(generation, cycles_beside_an_old_structure_are_young_ones, .timeout = 120)
+{
+        expect_young_cycles_by("1");
+}
+
+Test(generation, cycles_become_young_ones_by_themselves_where_that_pays, .timeout = 120)
+{
+        expect_young_cycles_by("-1");
+}
+
+/* Whatever is made lives for long: a window that moves. */
+static void *keep_a_window(void *unused)
+{
+        enum { WINDOW = 1 << 20 };
+        const struct polder_layout *slot = polder_layout(sizeof(void *), &(uint64_t){ 1 });
+        (void)unused;
+        polder_store(&roots[5], polder_new_array(slot, WINDOW));
+        struct node **window = (struct node **)(void *)polder_load(&roots[5]);
+        for (uintptr_t i = 0; i < 12000000; i++)
+                polder_store(&window[i % WINDOW], node_new(NULL, i));
+        return NULL;
+}
+
+Test(generation, cycles_stay_full_where_what_is_young_survives, .timeout = 120)
+{
+        setenv("POLDER_GENERATIONS", "-1", 1);
+        collected_start_as("concurrent", "");
+        on_a_thread(keep_a_window, NULL);
+        struct polder_stats stats = stats_now();
+        cr_expect_geq(stats.cycles, 4);
+        cr_expect_leq(stats.young_cycles, 1 + stats.cycles / 3, "%llu of %llu",
+                      (unsigned long long)stats.young_cycles, (unsigned long long)stats.cycles);
+}
