@@ -30,7 +30,8 @@ struct pld_huge {
         uint8_t node;                          /* index of the node it lies on */
         bool abroad, moving;                   /* page_heap.c, P7 */
         bool broken;                           /* was huge, and is base pages since it shed some */
-        bool ripe, asked, advised;             /* page_heap.c, P10 */
+        bool ripe, asked, advised, growing;    /* page_heap.c, P10 */
+        _Atomic bool grown;                    /* page_heap.c, P11 */
 };
 
 struct pld_filler {

@@ -55,9 +55,9 @@ static size_t begin_move_locked(struct pld_page_heap *heap, struct pld_huge *hug
 {
         size_t k = 0;
         for (; k < n && k < MOVE_PIECE && can_move_locked(&huge[k], from, end); k++) {
-                if (huge[k].node != huge->node ||
-                    pld_load_relaxed(&huge[k].backing) != pld_load_relaxed(&huge->backing))
+                if (huge[k].node != huge->node || pld_huge_kind(&huge[k]) != pld_huge_kind(huge))
                         break;
+                huge[k].growing = false; /* P11 */
                 if (pld_huge_is_filed(&huge[k]))
                         pld_filler_remove(&heap->filler, &huge[k]);
                 pld_add_relaxed(&pld_page_heaps.nabroad, !huge[k].abroad);
@@ -84,12 +84,12 @@ static int move(struct pld_page_heap *heap, struct pld_huge *huge, size_t n, uns
 {
         uintptr_t at = pld_huge_address(huge);
         size_t nbytes = n << PLD_HUGE_SHIFT;
-        uint8_t kind = pld_load_relaxed(&huge->backing);
+        enum pld_backing told = pld_load_relaxed(&huge->backing);
         unsigned old = huge->node;
         pld_extent_removed(at, nbytes);
-        int error = pld_rehome((void *)at, nbytes, node, kind);
+        int error = pld_rehome((void *)at, nbytes, node, pld_huge_kind(huge));
         unsigned now = error ? old : node;
-        pld_extent_added(at, nbytes, now, kind);
+        pld_extent_added(at, nbytes, now, told);
         pld_lock(&heap->lock);
         for (size_t i = 0; i < n; i++)
                 end_move_locked(heap, &huge[i], now);

@@ -41,6 +41,10 @@
  *     yet to make them huge. `advised` ones may have become huge, whatever the books say, and
  *     must be made small before they shed. To advise is harmless should the huge page have
  *     been given back meanwhile: what comes there later is advised anew.
+ * P11 one that the kernel has collapsed for us is `grown`: of base pages, and counted as huge,
+ *     here and in the books of the ground. It is `growing` from the asking on, unless the
+ *     lock was taken to back, move or shed it; then nobody knows what became of it, and
+ *     it is not counted. Nor is what the kernel collapses in its own time.
  * The pieces: row.c backs huge pages, in rows; promote.c makes them huge in truth; shed.c
  * gives back what is idle or thin; moved.c moves to another node; page_heap_counts.c answers and verifies. What they share
  * is in page_heap_inside.h.
@@ -217,6 +221,7 @@ bool pld_page_heap_extend_try(struct pld_run *run, size_t npages)
 static void become_stray_locked(struct pld_page_heap *heap, struct pld_huge *huge) /* P7 */
 {
         huge->state = PLD_HUGE_BUSY;
+        huge->growing = false; /* P11 */
         if (!huge->moving)
                 pld_list_push(&heap->strays, &huge->link);
 }

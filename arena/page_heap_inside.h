@@ -1,6 +1,6 @@
 /* page_heap_inside.h: what the pieces of the page heap share, and nobody else includes.
  *
- * page_heap.c has the invariants (P1 to P10) and hands out and takes back; row.c backs huge
+ * page_heap.c has the invariants (P1 to P11) and hands out and takes back; row.c backs huge
  * pages, promote.c makes them huge in truth, shed.c gives them back, moved.c moves them, page_heap_counts.c counts. */
 #ifndef PLD_ARENA_PAGE_HEAP_INSIDE_H
 #define PLD_ARENA_PAGE_HEAP_INSIDE_H
@@ -86,6 +86,13 @@ static inline size_t pld_huge_index(const struct pld_page_heap *heap, const stru
         return (size_t)(huge - heap->huge);
 }
 
+/* What it is in the books (P11). */
+static inline enum pld_backing pld_huge_kind(const struct pld_huge *huge)
+{
+        return pld_load_relaxed(&huge->grown) ? PLD_BACKING_THP
+                                              : (enum pld_backing)pld_load_relaxed(&huge->backing);
+}
+
 /* In a filler (P2). */
 static inline bool pld_huge_is_filed(const struct pld_huge *huge)
 {
@@ -115,6 +122,7 @@ static inline void pld_huge_become_busy_locked(struct pld_page_heap *heap, struc
         if (huge->state == PLD_HUGE_IDLE)
                 pld_huge_leave_idle_locked(heap, huge);
         huge->state = PLD_HUGE_BUSY;
+        huge->growing = false; /* P11 */
         pld_bit_set(heap->away, pld_huge_index(heap, huge));
 }
 

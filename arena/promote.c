@@ -26,11 +26,23 @@ static struct pld_huge *pick(struct pld_page_heap *heap, size_t *cursor, uint64_
         pld_lock(&heap->lock);
         struct pld_huge *huge = next_ripe_locked(heap, cursor, before_ns);
         if (huge) {
-                huge->asked = huge->advised = true;
+                huge->asked = huge->advised = huge->growing = true;
                 pld_page_heap_count_loose_locked(heap, huge);
         }
         pld_unlock(&heap->lock);
         return huge;
+}
+
+/* P11 */
+static void note_grown(struct pld_page_heap *heap, struct pld_huge *huge, bool done)
+{
+        pld_lock(&heap->lock);
+        if (done && huge->growing && !pld_exchange_relaxed(&huge->grown, true)) {
+                pld_book_huge((void *)pld_huge_address(huge), true);
+                pld_add_relaxed(&pld_page_heaps.huge_bytes, PLD_HUGE_BYTES);
+        }
+        huge->growing = false;
+        pld_unlock(&heap->lock);
 }
 
 size_t pld_page_heap_promote(uint64_t before_ns, bool now)
@@ -42,7 +54,9 @@ size_t pld_page_heap_promote(uint64_t before_ns, bool now)
                         struct pld_huge *huge = pick(pld_page_heaps.of[i], &cursor, before_ns);
                         if (!huge)
                                 break;
-                        n += pld_make_huge((void *)pld_huge_address(huge), now); /* P3 */
+                        bool done;
+                        n += pld_make_huge((void *)pld_huge_address(huge), now, &done); /* P3 */
+                        note_grown(pld_page_heaps.of[i], huge, done);
                 }
         }
         return n;

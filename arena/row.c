@@ -116,10 +116,11 @@ static int back_busy(struct pld_page_heap *heap, struct pld_huge *huge, size_t n
 
 void pld_huge_unback(struct pld_huge *huge)
 {
-        uint8_t kind = pld_load_relaxed(&huge->backing);
+        enum pld_backing kind = pld_huge_kind(huge);
         pld_extent_removed(pld_huge_address(huge), PLD_HUGE_BYTES);
         pld_unback((void *)pld_huge_address(huge), PLD_HUGE_BYTES, kind);
         pld_store_relaxed(&huge->backing, PLD_BACKING_NONE);
+        pld_store_relaxed(&huge->grown, false);
         if (huge->broken)
                 pld_sub_relaxed(&pld_page_heaps.nbroken, 1);
         if (huge->abroad)

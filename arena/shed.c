@@ -69,6 +69,7 @@ struct shed {
 static void borrow_locked(struct pld_page_heap *heap, struct pld_huge *huge, struct shed *out)
 {
         out->huge = huge;
+        huge->growing = false; /* P11 */
         out->npages = pld_huge_loose(huge, out->pages);
         pld_filler_remove(&heap->filler, huge);
         for (size_t i = 0; i < PLD_COUNT_OF(huge->taken); i++)
@@ -103,6 +104,10 @@ static bool break_try(struct pld_huge *huge)
                 if (huge->advised)
                         pld_make_small((void *)pld_huge_address(huge));
                 huge->advised = false;
+                if (pld_exchange_relaxed(&huge->grown, false)) { /* P11 */
+                        pld_book_huge((void *)pld_huge_address(huge), false);
+                        pld_sub_relaxed(&pld_page_heaps.huge_bytes, PLD_HUGE_BYTES);
+                }
                 return true;
         }
         if (pld_load_relaxed(&pld_page_heaps.nbroken) >= BROKEN_MOST ||

@@ -654,7 +654,7 @@ int pld_drop(void *at, size_t nbytes)
         return error;
 }
 
-bool pld_make_huge(void *at, bool now)
+bool pld_make_huge(void *at, bool now, bool *done)
 {
         size_t there;
         uint32_t word = pld_load_acquire(&chain);
@@ -663,8 +663,7 @@ bool pld_make_huge(void *at, bool now)
                    pld_os->resident(at, PLD_HUGE_BYTES, &there) == 0 &&
                    there >= PLD_HUGE_BYTES - PLD_HUGE_BYTES / SPARSE_SHARE &&
                    pld_os->advise(at, PLD_HUGE_BYTES, true) == 0;
-        if (may && now)
-                pld_os->collapse(at, PLD_HUGE_BYTES); /* else khugepaged may do it */
+        *done = may && now && pld_os->collapse(at, PLD_HUGE_BYTES) == 0; /* else khugepaged may */
         errno = saved;
         return may;
 }
@@ -676,24 +675,30 @@ void pld_make_small(void *at)
         errno = saved;
 }
 
-int pld_break(void *at)
+void pld_book_huge(void *at, bool huge)
 {
         PLD_ASSERT(is_piece(at, PLD_HUGE_BYTES));
+        enum pld_backing from = huge ? PLD_BACKING_BASE : PLD_BACKING_THP;
+        enum pld_backing to = huge ? PLD_BACKING_THP : PLD_BACKING_BASE;
         uint8_t *table = pld_load_acquire(&homes);
         uint8_t home = table[first_of(at)];
         unsigned node = node_at(home);
+        pld_sub_relaxed(&bytes[node][from], PLD_HUGE_BYTES); /* B2 */
+        pld_add_relaxed(&bytes[node][to], PLD_HUGE_BYTES);
+        if (how_at(home) == LOCKED) {
+                pld_sub_relaxed(&locked[node][from], PLD_HUGE_BYTES);
+                pld_add_relaxed(&locked[node][to], PLD_HUGE_BYTES);
+        }
+}
+
+int pld_break(void *at)
+{
         int saved = errno;
         int error = pld_os->advise(at, PLD_HUGE_BYTES, false);
         errno = saved;
-        if (error)
-                return error;
-        pld_sub_relaxed(&bytes[node][PLD_BACKING_THP], PLD_HUGE_BYTES); /* B2 */
-        pld_add_relaxed(&bytes[node][PLD_BACKING_BASE], PLD_HUGE_BYTES);
-        if (how_at(home) == LOCKED) {
-                pld_sub_relaxed(&locked[node][PLD_BACKING_THP], PLD_HUGE_BYTES);
-                pld_add_relaxed(&locked[node][PLD_BACKING_BASE], PLD_HUGE_BYTES);
-        }
-        return 0;
+        if (!error)
+                pld_book_huge(at, false);
+        return error;
 }
 
 /* --- moving it ---------------------------------------------------------------------------- */

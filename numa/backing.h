@@ -70,8 +70,10 @@ int pld_populate(void *at, size_t nbytes);
 int pld_drop(void *at, size_t nbytes);
 /* Base pages that fill a huge page, all in use: if most of it has been touched it is to be a
  * transparent huge page, now or when the kernel comes to it. It stays BASE in the books.
- * False: it stays what it is. */
-bool pld_make_huge(void *at, bool now);
+ * False: it stays what it is. *done: it is huge now, as far as the kernel tells. */
+bool pld_make_huge(void *at, bool now, bool *done);
+/* In the books a huge page that was BASE is THP, or was THP and is BASE. */
+void pld_book_huge(void *at, bool huge);
 void pld_make_small(void *at); /* no more, so that its parts can be dropped */
 /* A transparent huge page becomes BASE: so its parts can be dropped, and stay so. */
 int pld_break(void *at);

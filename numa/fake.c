@@ -779,9 +779,12 @@ static int fake_collapse(void *raw, size_t nbytes)
         int error = trip(PLD_FAKE_COLLAPSE);
         pld_lock(&lock);
         for (size_t i = 0; i < nbytes && !error; i += PLD_HUGE_BYTES) {
-                struct fake_page *page = page_at((uintptr_t)raw + i);
+                uintptr_t at = (uintptr_t)raw + i;
+                if (!page_at(at)) /* it came by a touch that nobody saw */
+                        populate_page(at, PLD_BACKING_NONE);
+                struct fake_page *page = page_at(at);
                 if (!page)
-                        error = -EINVAL;
+                        error = -ENOMEM;
                 else if (!page->is_huge && nodes[page->id].collapsible == 0)
                         error = -ENOMEM;
                 else if (!page->is_huge) {

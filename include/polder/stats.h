@@ -26,7 +26,7 @@ struct polder_stats {
         size_t heap_bytes;         /* live, and allocated since */
         size_t goal_bytes;         /* the heap at which the running or next collection should end */
         size_t resident_bytes;     /* backed by physical pages */
-        size_t huge_bytes;         /* of those, by huge pages from the start */
+        size_t huge_bytes;         /* of those, by huge pages */
         uint64_t fallbacks;        /* steps down the backing chain */
         uint64_t misplaced_pages;  /* huge pages found on a wrong node, and given back */
         uint64_t young_cycles;     /* of `cycles`, those that left old objects alone */

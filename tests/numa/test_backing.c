@@ -924,22 +924,23 @@ Test(backing, a_broken_huge_page_is_base_pages_in_the_books)
 
 Test(backing, what_is_mostly_untouched_is_not_made_huge)
 {
+        bool done;
         enum pld_backing kind;
         setup_nodes(1);
         setup_started(NULL);
         cr_expect(lazily(0, 0, 2, &kind) == 0);
         char *at = huge_at(0, 1);
         memset(at, 1, PLD_HUGE_BYTES / 2);
-        cr_expect(!pld_make_huge(at, false));
+        cr_expect(!pld_make_huge(at, false, &done));
         memset(at, 1, PLD_HUGE_BYTES);
         unsigned ncalls = pld_fake_calls(PLD_FAKE_COLLAPSE);
-        cr_expect(pld_make_huge(at, false));
+        cr_expect(pld_make_huge(at, false, &done) && !done);
         cr_expect(pld_fake_calls(PLD_FAKE_COLLAPSE) == ncalls);
-        cr_expect(pld_make_huge(at, true));
+        cr_expect(pld_make_huge(at, true, &done) && done);
         cr_expect(pld_fake_calls(PLD_FAKE_COLLAPSE) == ncalls + 1);
         cr_expect(at[0] == 1 && at[PLD_HUGE_BYTES - 1] == 1);
         pld_fake_forbid(PLD_FAKE_ADVISE, EINVAL);
-        cr_expect(!pld_make_huge(at, true));
+        cr_expect(!pld_make_huge(at, true, &done));
         setup_started("base");
-        cr_expect(!pld_make_huge(at, true), "not wanted");
+        cr_expect(!pld_make_huge(at, true, &done), "not wanted");
 }
