@@ -38,7 +38,7 @@ die() {
 }
 
 usage() {
-        sed -n 's/^# usage: //p' "$0"
+        sed -n '/^# usage:/,/^#$/s/^#\( usage:\)\? *//p' "$0"
         exit "$1"
 }
 
@@ -73,9 +73,9 @@ fi
 
 declare -A sizes
 case $size in
-quick) sizes=([touch]=300 [depth]=15 [die]=10000000 [die512]=2000000 [cache]=300000 [seconds]=2 [graph]=1000000 [old]=1000000 [stops]=512) ;;
-default) sizes=([touch]=1200 [depth]=18 [die]=40000000 [die512]=10000000 [cache]=1200000 [seconds]=6 [graph]=5000000 [old]=5000000 [stops]=2048) ;;
-full) sizes=([touch]=5000 [depth]=18 [die]=100000000 [die512]=20000000 [cache]=5000000 [seconds]=15 [graph]=20000000 [old]=20000000 [stops]=8192) limit=900 ;;
+quick) sizes=([ratetime]=4 [touch]=300 [depth]=15 [die]=10000000 [die512]=2000000 [cache]=300000 [seconds]=2 [graph]=1000000 [old]=1000000 [stops]=512) ;;
+default) sizes=([ratetime]=20 [touch]=1200 [depth]=18 [die]=40000000 [die512]=10000000 [cache]=1200000 [seconds]=6 [graph]=5000000 [old]=5000000 [stops]=2048) ;;
+full) sizes=([ratetime]=60 [touch]=5000 [depth]=18 [die]=100000000 [die512]=20000000 [cache]=5000000 [seconds]=15 [graph]=20000000 [old]=20000000 [stops]=8192) limit=900 ;;
 esac
 
 . "$source_dir/contestants.sh" # who is missing, and where jemalloc is
@@ -305,7 +305,7 @@ read_rows() {
                         echo "skipped: $row (needs $([ "$row" = map ] && echo bench/map_race || echo valgrind))"
                 fi
         done <"$source_dir/collectors/rows"
-        [ ${#rows[@]} -gt 0 ] || die "no row is called $only"
+        [ ${#rows[@]} -gt 0 ] || die "there is nothing to run: no row $only"
 }
 
 # Counts are the same in every round; and stops do not differ much.
