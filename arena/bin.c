@@ -4,13 +4,16 @@
  * and Adams's magazines, USENIX 2001): malloc and free of the owner's blocks move a
  * pointer up and down in it and touch no span. A bin that runs out takes as many blocks
  * as half of it holds; one that is full first grows, then gives the older half back.
- * Blocks of other owners' spans are gathered, span by span, in an *outbox*, and go home
- * in one compare-and-swap for many (snmalloc: Lietar et al., ISMM 2019, batches so).
+ * Blocks of other owners' spans are taken into a bin, too, while it has room: threads that
+ * share blocks would else send each other what they are about to ask for. Beyond that, and
+ * small ones always (two threads would write in one cache line), they are gathered, span by
+ * span, in an *outbox*, and go home in one compare-and-swap for many (snmalloc: Lietar et
+ * al., ISMM 2019, batches so).
  *
  * N1  to their spans the blocks kept here are out (manual.c, M2), so none of those spans
  *     can go away; they hold their keys (M7).
- * N2  blocks in bins are of spans that the cache owns: it empties its bins before it
- *     abandons a span.
+ * N2  blocks in bins are of the cache's slice, whoever owns their spans, and of no heap's.
+ *     A cache empties its bins before it abandons its spans.
  * N3  a kept large span is in nobody's hands: it is in the page map as before, and its
  *     `where` says KEPT.
  * N4  a cache keeps memory of its slice only: one whose thread has moved to another node
@@ -26,10 +29,11 @@
 #include <string.h>
 
 enum {
-        BIN_BYTES = 256 << 10, /* in the blocks of a bin, where that is within */
+        BIN_BYTES = 1 << 20, /* in the blocks of a bin, where that is within */
         BIN_LEAST = 4, BIN_MOST = 1024,
         GROWN_BYTES = 2 << 20, /* in the blocks that all bins could hold, beyond a bin's first */
         BIN_FIRST = 8,        /* blocks: a bin's limit before it has grown */
+        SHARED_LEAST = 128,   /* bytes: smaller blocks of others are not kept */
         OUT_MOST = 64,        /* blocks of a span in an outbox, and bytes in them */
         OUT_BYTES = 64 << 10,
         KEEP_BYTES = 4 << 20, /* in large spans that a thread keeps */
@@ -37,6 +41,49 @@ enum {
 };
 
 bool pld_bins_are_used = true;
+
+/* ---- The outbox ------------------------------------------------------------------------ */
+
+static bool send_out(struct pld_cache *cache, struct pld_outgoing *out)
+{
+        struct pld_span *span = out->span;
+        if (!span)
+                return false;
+        out->span = NULL;
+        pld_node_count_freed(span->slice, cache->slice, (size_t)out->n * span->nbytes);
+        return pld_manual_send_back(span, (struct pld_chain){ out->first, out->last, out->n });
+}
+
+static bool post(struct pld_cache *cache, struct pld_span *span, struct pld_block *block)
+{
+        struct pld_bins *bins = &cache->bins;
+        bool released = false;
+        block->next = NULL;
+        if (pld_unlikely(!bins->slots))
+                return pld_manual_send_back(span, (struct pld_chain){ block, block, 1 });
+        struct pld_outgoing *out = &bins->out[(uintptr_t)span / sizeof *span % PLD_OUTBOX];
+        if (out->span != span) {
+                released = send_out(cache, out);
+                *out = (struct pld_outgoing){ .span = span, .last = block };
+        } else {
+                block->next = out->first;
+        }
+        out->first = block;
+        if (++out->n >= OUT_MOST || out->n * span->nbytes >= OUT_BYTES)
+                released |= send_out(cache, out);
+        return released;
+}
+
+bool pld_bin_free_remote(struct pld_span *span, struct pld_block *block)
+{
+        struct pld_cache *cache = pld_cache_mine;
+        struct pld_bin *bin = &cache->bins.bin[span->class];
+        if (span->nbytes < SHARED_LEAST || span->slice != cache->slice || bin->top == bin->limit ||
+            !pld_load_relaxed(&span->manual.owner)) /* it would not be adopted */
+                return post(cache, span, block);
+        *bin->top++ = block;
+        return false;
+}
 
 /* ---- Bins ---------------------------------------------------------------------------- */
 
@@ -55,7 +102,17 @@ static bool put_back_oldest(struct pld_cache *cache, struct pld_bin *bin, size_t
 {
         if (n == 0)
                 return false;
-        bool released = pld_manual_put_back(cache, bin->floor, n);
+        size_t nown = 0;
+        bool released = false;
+        for (size_t i = 0; i < n; i++) {
+                struct pld_block *block = bin->floor[i];
+                struct pld_span *span = pld_span_of((uintptr_t)block);
+                if (pld_likely(pld_load_relaxed(&span->manual.owner) == cache))
+                        bin->floor[nown++] = block;
+                else
+                        released |= post(cache, span, block);
+        }
+        released |= pld_manual_put_back(cache, bin->floor, nown);
         size_t left = (size_t)(bin->top - bin->floor) - n;
         memmove(bin->floor, bin->floor + n, left * sizeof *bin->floor);
         bin->top = bin->floor + left;
@@ -98,38 +155,6 @@ bool pld_bin_free_full(struct pld_cache *cache, unsigned class, struct pld_block
         else
                 released = put_back_oldest(cache, bin, size / 2);
         *bin->top++ = block;
-        return released;
-}
-
-/* ---- The outbox ------------------------------------------------------------------------ */
-
-static bool send_out(struct pld_outgoing *out)
-{
-        struct pld_span *span = out->span;
-        if (!span)
-                return false;
-        out->span = NULL;
-        pld_node_count_freed(span->slice, pld_cache_mine->slice, (size_t)out->n * span->nbytes);
-        return pld_manual_send_back(span, (struct pld_chain){ out->first, out->last, out->n });
-}
-
-bool pld_bin_free_remote(struct pld_span *span, struct pld_block *block)
-{
-        struct pld_bins *bins = &pld_cache_mine->bins;
-        bool released = false;
-        block->next = NULL;
-        if (pld_unlikely(!bins->slots))
-                return pld_manual_send_back(span, (struct pld_chain){ block, block, 1 });
-        struct pld_outgoing *out = &bins->out[(uintptr_t)span / sizeof *span % PLD_OUTBOX];
-        if (out->span != span) {
-                released = send_out(out);
-                *out = (struct pld_outgoing){ .span = span, .last = block };
-        } else {
-                block->next = out->first;
-        }
-        out->first = block;
-        if (++out->n >= OUT_MOST || out->n * span->nbytes >= OUT_BYTES)
-                released |= send_out(out);
         return released;
 }
 
@@ -185,10 +210,10 @@ struct pld_span *pld_bins_reuse_large(size_t nbytes)
 void pld_bins_empty(struct pld_cache *cache)
 {
         struct pld_bins *bins = &cache->bins;
-        for (unsigned i = 0; i < PLD_OUTBOX; i++)
-                send_out(&bins->out[i]);
         for (unsigned i = 0; i < PLD_NCLASSES; i++)
                 put_back_oldest(cache, &bins->bin[i], (size_t)(bins->bin[i].top - bins->bin[i].floor));
+        for (unsigned i = 0; i < PLD_OUTBOX; i++) /* after the bins, which post to it */
+                send_out(cache, &bins->out[i]);
         for (unsigned i = 0; i < PLD_LARGE_KEPT; i++)
                 if (bins->large[i])
                         pld_large_free(take_large(bins, i));

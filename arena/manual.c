@@ -46,8 +46,11 @@
  *     look at the shelves of their own slice: a block freed from abroad is
  *     never handed out as local memory where it is not. A cache whose thread
  *     has moved to another node abandons its spans before it hands out a block.
- * M7  a free block holds its key, in a bin and an outbox too; a block in use does not
+ * M7  a freed block holds its key, in a bin and an outbox too; a block in use does not
  *     (but for a chance of one in 2^64).
+ * M8  a span of few blocks keeps a bit for each that is free instead of a list through
+ *     them: they are large, and to look into one that has been out of use is a cache miss,
+ *     or a page that was never touched. A block that was never handed out holds no key.
  *
  * Lists are changed between enter() and leave(): a forked child leaves alone
  * what was being changed at that moment. No lock is held by callers. */
@@ -66,6 +69,7 @@ enum {
         CARVE_BYTES = 4096, /* so many bytes of new blocks are linked at a time */
         PREFETCH = 4,       /* blocks ahead, when many are put back */
         REMOTE_SHIFT = 48,  /* addresses are below, and no span has 2^16 blocks */
+        FEW = 64,           /* blocks of a span that has a bit for each free one (M8) */
         ADOPT_MOST = 4,     /* abandoned spans looked at before a new one is made */
         POISON = 0xdf
 };
@@ -137,6 +141,39 @@ static struct pld_block *first_of(uintptr_t remote)
                                     ~(uintptr_t)PLD_MANUAL_FULL);
 }
 
+static bool has_few(const struct pld_span *span)
+{
+        return span->count <= FEW;
+}
+
+static uint64_t bit_of(const struct pld_span *span, const struct pld_block *block)
+{
+        return UINT64_C(1) << pld_span_index(span, (uintptr_t)block);
+}
+
+static void put_free(struct pld_span *span, struct pld_block *block)
+{
+        if (has_few(span)) {
+                PLD_ASSERT(!(span->manual.free_bits & bit_of(span, block)));
+                span->manual.free_bits |= bit_of(span, block);
+        } else {
+                block->next = span->manual.free;
+                span->manual.free = block;
+        }
+}
+
+/* Both chains may be long; the first is walked through, if the second is not empty. */
+static struct pld_block *join(struct pld_block *first, struct pld_block *second)
+{
+        struct pld_block *last = first;
+        if (!second)
+                return first;
+        while (last->next)
+                last = last->next;
+        last->next = second;
+        return first;
+}
+
 /* Takes over what others freed; false: nothing. `full` is clear. */
 static bool collect(struct pld_span *span)
 {
@@ -146,13 +183,11 @@ static bool collect(struct pld_span *span)
         /* Acquire: the freers' writes to their blocks, with push_remote(). */
         uintptr_t remote = pld_exchange_acquire(&manual->remote, 0);
         struct pld_block *first = first_of(remote);
-        if (manual->free) {
-                struct pld_block *last = first;
-                while (last->next)
-                        last = last->next;
-                last->next = manual->free;
-        }
-        manual->free = first;
+        if (has_few(span))
+                for (struct pld_block *block = first; block; block = block->next)
+                        put_free(span, block);
+        else
+                manual->free = join(first, manual->free);
         manual->used -= (uint32_t)(remote >> REMOTE_SHIFT);
         return true;
 }
@@ -181,7 +216,7 @@ static bool carve(struct pld_span *span)
 
 static bool replenish(struct pld_span *span)
 {
-        return span->manual.free || collect(span) || carve(span);
+        return span->manual.free_bits || collect(span) || carve(span); /* or `free`: one word */
 }
 
 /* ---- Abandoned spans (M5) ---------------------------------------------------------- */
@@ -331,6 +366,10 @@ static struct pld_span *new_span(struct pld_cache *cache, unsigned class)
         pld_manual_count((ptrdiff_t)(span->npages << PLD_PAGE_SHIFT));
         pld_store_relaxed(&span->manual.owner, cache);
         span->manual.in_heap = cache->manual.in_heap;
+        if (has_few(span)) {
+                span->manual.free_bits = UINT64_MAX >> (FEW - span->count);
+                span->manual.fresh = (uint16_t)span->count;
+        }
         pld_span_publish(span);
         return span;
 }
@@ -353,8 +392,25 @@ static struct pld_span *next_span(struct pld_cache *cache, unsigned class, unsig
         return new_span(cache, class);
 }
 
+static unsigned take_bits(struct pld_span *span, struct pld_block **to, unsigned most)
+{
+        uint64_t bits = span->manual.free_bits;
+        unsigned n = 0;
+        for (; bits && n < most; bits &= bits - 1) {
+                to[n] = (struct pld_block *)pld_span_object(span, pld_lowest_bit(bits));
+                if (PLD_DEBUG)
+                        to[n]->key = pld_manual_key_of(to[n]); /* it may be its first time */
+                n++;
+        }
+        span->manual.free_bits = bits;
+        span->manual.used += n;
+        return n;
+}
+
 static unsigned take_free(struct pld_span *span, struct pld_block **to, unsigned most)
 {
+        if (has_few(span))
+                return take_bits(span, to, most);
         struct pld_block *block = span->manual.free;
         unsigned n = 0;
         for (; block && n < most; block = block->next)
@@ -440,8 +496,7 @@ static void push_remote(struct pld_span *span, struct pld_chain chain)
 
 static void push_own(struct pld_span *span, struct pld_block *block)
 {
-        block->next = span->manual.free;
-        span->manual.free = block;
+        put_free(span, block);
         span->manual.used--;
 }
 
@@ -664,8 +719,10 @@ size_t pld_manual_bytes(void)
 
 static void destroy_span(struct pld_span *span)
 {
-        if (PLD_DEBUG) /* what was never in a block is perhaps not backed */
-                memset((void *)span->start, POISON, span->manual.fresh * span->nbytes);
+        uint64_t bits = has_few(span) ? span->manual.free_bits : 0;
+        for (size_t i = 0; PLD_DEBUG && i < span->manual.fresh; i++)
+                if (!(bits >> (i % FEW) & 1)) /* what was never in use is perhaps not backed */
+                        memset((void *)pld_span_object(span, i), POISON, span->nbytes);
         release(span);
 }
 
@@ -706,6 +763,8 @@ size_t pld_manual_cache_bytes(const struct pld_cache *cache)
 static size_t count_free(struct pld_span *span)
 {
         size_t n = 0;
+        if (has_few(span))
+                return pld_popcount(span->manual.free_bits);
         for (struct pld_block *block = span->manual.free; block; block = block->next, n++) {
                 PLD_CHECK(pld_manual_is_block(span, (uintptr_t)block));
                 PLD_CHECK(block->key == pld_manual_key_of(block)); /* M7 */

@@ -33,7 +33,10 @@ struct pld_span_collected {
 /* What a span is to malloc (manual.c). */
 struct pld_span_manual {
         _Atomic(struct pld_cache *) owner; /* NULL: abandoned, anyone may adopt it */
-        struct pld_block *free;            /* owner: blocks to hand out, the last freed first */
+        union { /* owner: blocks to hand out */
+                struct pld_block *free; /* the last freed first */
+                uint64_t free_bits;     /* where there are few: a bit each (manual.c, M8) */
+        };
         uint32_t used;                     /* owner: see manual.c, M2 */
         uint16_t fresh;                    /* owner: blocks never handed out yet start here */
         uint8_t where;                     /* owner: enum pld_manual_where */

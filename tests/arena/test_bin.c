@@ -300,3 +300,57 @@ Test(bin, on_one_node_no_block_asks_where_the_thread_is)
         pld_fake_run_on(1);
         cr_expect_not(pld_cache_may_have_moved(pld_cache_mine));
 }
+
+static void *free_and_take_again(void *arg)
+{
+        void **blocks = arg;
+        struct pld_span *span = span_of(blocks[0]);
+        polder_free(blocks[0]);
+        cr_expect_eq(nbinned(256), 1);
+        cr_expect_eq(polder_malloc(256), blocks[0], "no way round by its owner");
+        polder_free(blocks[0]);
+        for (unsigned i = 1; i < 20; i++)
+                polder_free(blocks[i]);
+        cr_expect_eq(bin_of(256)->top, bin_of(256)->limit, "as many as it has room for");
+        cr_expect_eq(bin_of(256)->limit - bin_of(256)->floor, 8, "which does not grow for them");
+        cr_expect_eq(nremote(span), 0, "the others wait in the outbox");
+        return NULL;
+}
+
+Test(bin, blocks_of_others_are_kept_while_there_is_room)
+{
+        void *blocks[20];
+        arena_test_start(1);
+        for (unsigned i = 0; i < 20; i++)
+                blocks[i] = polder_malloc(256);
+        cr_assert_eq(span_of(blocks[0]), span_of(blocks[19]));
+        arena_test_thread(free_and_take_again, blocks);
+        cr_expect_eq(nremote(span_of(blocks[0])), 20, "those of the bin, too, when the thread ends");
+        arena_test_nothing_left();
+}
+
+static void *free_of_others_into_a_full_bin(void *arg)
+{
+        void **blocks = arg, *own[8];
+        for (unsigned i = 0; i < 8; i++)
+                own[i] = polder_malloc(256);
+        for (unsigned i = 0; i < 4; i++)
+                polder_free(blocks[i]);
+        for (unsigned i = 0; i < 8; i++)
+                polder_free(own[i]);
+        pld_manual_verify(pld_cache_mine);
+        pld_bins_empty(pld_cache_mine);
+        pld_manual_verify(pld_cache_mine);
+        cr_expect_eq(nremote(span_of(blocks[0])), 4, "each to its owner");
+        return NULL;
+}
+
+Test(bin, an_emptied_bin_sends_each_block_to_its_owner)
+{
+        void *blocks[4];
+        arena_test_start(1);
+        for (unsigned i = 0; i < 4; i++)
+                blocks[i] = polder_malloc(256);
+        arena_test_thread(free_of_others_into_a_full_bin, blocks);
+        arena_test_nothing_left();
+}

@@ -336,3 +336,45 @@ Test(manual, producers_and_consumers_lose_nothing)
         pld_manual_verify(pld_cache_mine);
         arena_test_nothing_left();
 }
+
+Test(manual, a_span_of_few_blocks_touches_none_that_was_never_out)
+{
+        arena_test_start_bare(1);
+        struct pld_block *one = polder_malloc(1024), *other;
+        struct pld_span *span = pld_span_of((uintptr_t)one);
+        cr_assert_leq(span->count, 64);
+        for (size_t i = 0; i < span->count; i++) {
+                other = (struct pld_block *)pld_span_object(span, i);
+                cr_expect(other == one || (!other->next && !other->key), "block %zu", i);
+        }
+        polder_free(one);
+        cr_expect_eq(one->key, pld_manual_key_of(one), "M7");
+        pld_manual_verify(pld_cache_mine);
+        arena_test_nothing_left();
+}
+
+Test(manual, a_span_of_few_blocks_hands_each_out_once)
+{
+        arena_test_start_bare(1);
+        struct pld_span *span;
+        void *blocks[64];
+        uint64_t seen = 0;
+        blocks[0] = polder_malloc(256);
+        span = pld_span_of((uintptr_t)blocks[0]);
+        cr_assert_eq(span->count, 64, "every bit");
+        for (unsigned i = 1; i < 64; i++)
+                blocks[i] = polder_malloc(256);
+        for (unsigned i = 0; i < 64; i++) {
+                cr_expect_eq(pld_span_of((uintptr_t)blocks[i]), span);
+                seen |= UINT64_C(1) << pld_span_index(span, (uintptr_t)blocks[i]);
+        }
+        cr_expect_eq(seen, UINT64_MAX);
+        for (unsigned i = 0; i < 64; i += 2)
+                polder_free(blocks[i]);
+        for (unsigned i = 0; i < 64; i += 2)
+                cr_expect_eq(pld_span_of((uintptr_t)(blocks[i] = polder_malloc(256))), span);
+        for (unsigned i = 0; i < 64; i++)
+                polder_free(blocks[i]);
+        pld_manual_verify(pld_cache_mine);
+        arena_test_nothing_left();
+}
