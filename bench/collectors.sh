@@ -73,9 +73,9 @@ fi
 
 declare -A sizes
 case $size in
-quick) sizes=([ratetime]=4 [touch]=300 [depth]=15 [die]=10000000 [die512]=2000000 [cache]=300000 [seconds]=2 [graph]=1000000 [old]=1000000 [stops]=512) ;;
-default) sizes=([ratetime]=20 [touch]=1200 [depth]=18 [die]=40000000 [die512]=10000000 [cache]=1200000 [seconds]=6 [graph]=5000000 [old]=5000000 [stops]=2048) ;;
-full) sizes=([ratetime]=60 [touch]=5000 [depth]=18 [die]=100000000 [die512]=20000000 [cache]=5000000 [seconds]=15 [graph]=20000000 [old]=20000000 [stops]=8192) limit=900 ;;
+quick) sizes=([keys]=200000 [racetime]=1 [ratetime]=4 [touch]=300 [depth]=15 [die]=10000000 [die512]=2000000 [cache]=300000 [seconds]=2 [graph]=1000000 [old]=1000000 [stops]=512) ;;
+default) sizes=([keys]=1000000 [racetime]=3 [ratetime]=20 [touch]=1200 [depth]=18 [die]=40000000 [die512]=10000000 [cache]=1200000 [seconds]=6 [graph]=5000000 [old]=5000000 [stops]=2048) ;;
+full) sizes=([keys]=1000000 [racetime]=10 [ratetime]=60 [touch]=5000 [depth]=18 [die]=100000000 [die512]=20000000 [cache]=5000000 [seconds]=15 [graph]=20000000 [old]=20000000 [stops]=8192) limit=900 ;;
 esac
 
 . "$source_dir/contestants.sh" # who is missing, and where jemalloc is
@@ -134,10 +134,11 @@ contestant_of() { # NAME
         case $1 in
         polder) command=("${program[polder]}") ;;
         polder-50) command=(env POLDER_GC_PERCENT=50 "${program[polder]}") ;;
-        polder-young) command=(env POLDER_GENERATIONS=1 "${program[polder]}") ;;
-        polder-full) command=(env POLDER_GENERATIONS=0 "${program[polder]}") ;;
+        polder-young) command=(env POLDER_DEBUG=gctrace=1 POLDER_GENERATIONS=1 "${program[polder]}") ;;
+        polder-full) command=(env POLDER_DEBUG=gctrace=1 POLDER_GENERATIONS=0 "${program[polder]}") ;;
         polder-plain) command=("${program[plain]}") ;;
         jemalloc) command=(env LD_PRELOAD="${library[jemalloc]}" "${program[jemalloc]}") ;;
+        race-*) command=("bench/$1") ;;
         go-spins) command=("${program[go]:-}") ;;
         bdwgc | go) command=("${program[$1]:-}") ;;
         *) die "there is no contestant $1" ;;
@@ -172,6 +173,19 @@ note_pairs() { # ROUND ROW WHO: lines of NAME=VALUE on the standard input
         done
 }
 
+# What the cycles of a kind have freed, and in what time of its threads, by the lines of gctrace.
+cycles_of() { # KIND LOG
+        awk -v kind="$1:" '/^polder: gc .* sweep / && $5 == kind {
+                        for (i = 5; i < NF; i++) {
+                                if ($i == "heap") { split($(i + 1), heap, "->"); freed += heap[1] - heap[2] }
+                                if ($i == "sweep" || $i == "cpu") ms += $(i + 1)
+                        }
+                        n++
+                }
+                END { if (n) printf "%s_cycles=%d %s_freed_mib=%.1f %s_ms=%.1f\n", name, n, name, freed, name, ms }' \
+                name="$1" "$2"
+}
+
 note_run() { # ROUND ROW WHO STATUS LOG
         local key="$1,$2,$3"
         if [ "$4" -ne 0 ]; then
@@ -180,7 +194,9 @@ note_run() { # ROUND ROW WHO STATUS LOG
                 return
         fi
         note "$1" "$2" "$3" status ok
-        grep '^load=' "$5" | tail -n 1 | note_pairs "$1" "$2" "$3"
+        grep -E '^(load|map)=' "$5" | tail -n 1 | note_pairs "$1" "$2" "$3"
+        cycles_of young "$5" | note_pairs "$1" "$2" "$3"
+        cycles_of concurrent "$5" | note_pairs "$1" "$2" "$3"
         sed -n "s/^sample seconds=\(.*\) rss_kib=\(.*\) measuring=\(.*\)/$key,\1,\2,\3/p" "$5" >>"$samples"
         sed -n "s/^latency us=\(.*\) count=\(.*\)/$key,\1,\2/p" "$5" >>"$latencies"
         sed -n "s/^stop mib=\(.*\) us=\(.*\) stops=\(.*\) cycle_ms=\(.*\)/$key,\1,\2,\3,\4/p" "$5" >>"$stops"
@@ -258,23 +274,10 @@ count_cache() { # ROUND ROW
                 "${program[plain]}" cache count=20000
 }
 
-# The race of lock-free maps says who each line is about: contestant=NAME NAME=VALUE…
-race() { # ROUND ROW
-        local line who
-        timeout -s KILL $limit bench/map_race >"$work/log" 2>&1 || return
-        while read -r line; do
-                who=$(sed -n 's/.*contestant=\([^ ]*\).*/\1/p' <<<"$line")
-                [ -n "$who" ] || continue
-                note "$1" "$2" "$who" status ok
-                note_pairs "$1" "$2" "$who" <<<"$line"
-        done <"$work/log"
-}
-
 run_one() { # ROUND ROW WHO WORD…
         case $3 in
         count-stores) count_stores "$1" "$2" || note_failure "$1" "$2" "$3" "no count" ;;
         count-cache) count_cache "$1" "$2" || note_failure "$1" "$2" "$3" "no count" ;;
-        race) race "$1" "$2" || note_failure "$1" "$2" "$3" "exit $?" ;;
         *) run_load "$@" ;;
         esac
 }
@@ -286,7 +289,7 @@ declare -A who_of what_of
 can_run() { # ROW
         case $1 in
         barrier) type -P valgrind >/dev/null ;;
-        map) [ -x bench/map_race ] ;;
+        map-*) [ -x bench/race-polder ] && [ -x bench/race-rcu ] && [ -x bench/race-locks ] ;;
         esac
 }
 
@@ -302,7 +305,7 @@ read_rows() {
                         rows+=("$row")
                 else
                         skipped+=("$row")
-                        echo "skipped: $row (needs $([ "$row" = map ] && echo bench/map_race || echo valgrind))"
+                        echo "skipped: $row (needs $([ "$row" = barrier ] && echo valgrind || echo "the programs of bench/map_race"))"
                 fi
         done <"$source_dir/collectors/rows"
         [ ${#rows[@]} -gt 0 ] || die "there is nothing to run: no row $only"
@@ -310,7 +313,7 @@ read_rows() {
 
 # Counts are the same in every round; and stops do not differ much.
 is_once() { # ROW
-        [ "$1" = barrier ] || [ "$1" = stops ] || [ "$1" = map ]
+        [ "$1" = barrier ] || [ "$1" = stops ]
 }
 
 round_of_rows() { # ROUND

@@ -86,7 +86,7 @@ EXTRA_DIST += bench/callgrind.sh bench/collectors.sh bench/collectors_report.py 
 bench: bench-malloc bench-collectors bench-pairs bench-bypass
 bench-malloc: bench/workload bench/launch $(lib_LTLIBRARIES)
 	$(srcdir)/bench/run.sh $(BENCH_FLAGS)
-bench-collectors: bench/load-polder bench/load-polder-plain
+bench-collectors: bench/load-polder bench/load-polder-plain $(RACES)
 	$(srcdir)/bench/collectors.sh $(BENCH_FLAGS)
 bench-callgrind: bench/workload $(lib_LTLIBRARIES)
 	$(srcdir)/bench/callgrind.sh
