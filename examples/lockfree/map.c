@@ -23,7 +23,10 @@
  * L5  A slot of the table is NULL or open. It opens once, from the next of its bridge, which
  *     is const until then and NULL afterwards. An open slot leads to a node: the list ends in
  *     a bridge that is behind every bucket.
- * L6  Once an entry is unlinked its marker is cut, which then leads to itself: who still
+ * L6  An entry is LEAVING before a marker is put behind it, and an entry that is not LEAVING
+ *     has none. So a writer need not touch the successor, which may be in no cache, to know.
+ *     One may be LEAVING and stay: its successor changed, and then somebody else was quicker.
+ * L7  Once an entry is unlinked its marker is cut, which then leads to itself: who still
  *     stands there starts again. Else an old entry, perhaps kept by a stale word on some
  *     stack, would keep each later version of itself. */
 #include "examples/lockfree/map.h"
@@ -32,9 +35,9 @@
 #include <polder/polder.h>
 #include <stdatomic.h>
 
-/* The low two bits of an order. A bridge comes before its bucket's entries; a marker has to
+/* The low bits of an order. A bridge comes before its bucket's entries; a marker has to
  * come before the entries of its hash, or a look-up for one of them would end there. */
-enum { BRIDGE = 0, MARKER = 1, ENTRY = 2, END = 3, KIND = 3 };
+enum { BRIDGE = 0, MARKER = 2, ENTRY = 4, LEAVING = 5, END = 7, KIND = 7, LEAVES = 1 };
 enum { SEGMENTS = 48, STRIPES = 16, LEAST_BITS = 4 };
 
 struct stripe {
@@ -52,14 +55,20 @@ struct map {
         struct stripe stripe[STRIPES]; /* of the count: writers of one map write different lines */
 };
 
-/* Where an entry is or would be: *slot was `node`, whose next was `next`. */
+/* Where an entry of that hash is or would be: *slot was `node`, whose next was `next`. */
 struct place {
         struct map_entry **slot, *node, *next;
+        uint64_t hash, order;
 };
+
+static uint64_t order_at(const struct map_entry *node)
+{
+        return atomic_load_explicit(&node->order, memory_order_relaxed);
+}
 
 static unsigned kind_of(const struct map_entry *node)
 {
-        return node->order & KIND;
+        return order_at(node) & KIND;
 }
 
 static uint64_t reversed(uint64_t bits)
@@ -82,7 +91,7 @@ static struct map_entry *node_new(uint64_t order)
                 layout = POLDER_LAYOUT(struct map_entry, next);
         struct map_entry *node = layout ? polder_new(layout) : NULL;
         if (node)
-                node->order = order;
+                atomic_init(&node->order, order);
         return node;
 }
 
@@ -107,7 +116,7 @@ static struct map_entry **slot_of(struct map *map, uint64_t index)
 /* The bucket's slot that a bridge leads to, open. */
 static struct map_entry **cross(struct map *map, struct map_entry *bridge)
 {
-        struct map_entry **slot = slot_of(map, reversed(bridge->order));
+        struct map_entry **slot = slot_of(map, reversed(order_at(bridge)));
         struct map_entry *first = polder_load(&bridge->next), *closed = NULL;
         if (first) { /* L5 */
                 polder_compare_exchange(slot, &closed, first);
@@ -122,34 +131,34 @@ static bool unlink_node(struct place *at)
         struct map_entry *marker = at->next, *next = polder_load(&marker->next);
         if (next == marker || !polder_compare_exchange(at->slot, &at->node, next))
                 return false;
-        polder_store(&marker->next, marker); /* L6 */
+        polder_store(&marker->next, marker); /* L7 */
         at->node = next;
         return true;
 }
 
 /* From an open slot on: the entry of that order and key, else where it would be put (L4);
  * or the bridge of that order. Unlinks what is out on its way. */
-static bool search(struct map *map, struct map_entry **from, uint64_t order, const void *key,
-                   struct place *at)
+static bool search(struct map *map, struct map_entry **from, const void *key, struct place *at)
 {
+        uint64_t last = at->order | LEAVES, order;
 again:
         at->slot = from;
         at->node = polder_load(from);
-        while (at->node->order <= order) {
-                if (kind_of(at->node) == BRIDGE) {
-                        if (at->node->order == order)
+        while ((order = order_at(at->node)) <= last) {
+                if ((order & KIND) == BRIDGE) {
+                        if (order == at->order)
                                 return true;
                         at->slot = cross(map, at->node);
                         at->node = polder_load(at->slot);
                         continue;
                 }
                 at->next = polder_load(&at->node->next);
-                if (kind_of(at->next) == MARKER) {
+                if (kind_of(at->node) == LEAVING && kind_of(at->next) == MARKER) { /* L6 */
                         if (!unlink_node(at))
                                 goto again;
                         continue;
                 }
-                if (at->node->order == order && map->match(at->node, key))
+                if ((order | LEAVES) == last && map->match(at->node, key))
                         return true;
                 at->slot = &at->node->next;
                 at->node = at->next;
@@ -168,11 +177,11 @@ __attribute__((noinline)) static struct map_entry **open_bucket(struct map *map,
         unsigned top = 63 - (unsigned)__builtin_clzll(index);
         struct map_entry **whole = bucket(map, index ^ (uint64_t)1 << top);
         struct map_entry *bridge = node_new(reversed(index));
-        struct place at;
+        struct place at = { .order = reversed(index) };
         if (!bridge)
                 return whole;
         for (;;) {
-                if (search(map, whole, bridge->order, NULL, &at)) {
+                if (search(map, whole, NULL, &at)) {
                         bridge = at.node;
                         break;
                 }
@@ -242,88 +251,97 @@ struct map *map_new(size_t expected, map_match match)
 
 struct map_entry *map_get(struct map *map, uint64_t hash, const void *key)
 {
-        uint64_t order = order_of(hash);
+        uint64_t last = order_of(hash) | LEAVES, order;
         struct map_entry *node = polder_load(bucket_of(map, hash)), *next;
-        while (node->order <= order) {
-                if (node->order == order && map->match(node, key))
+        while ((order = order_at(node)) <= last) {
+                if ((order | LEAVES) == last && map->match(node, key))
                         return node;
-                if (kind_of(node) == BRIDGE)
+                if ((order & KIND) == BRIDGE)
                         next = polder_load(cross(map, node));
                 else
                         next = polder_load(&node->next);
-                node = next != node ? next : polder_load(bucket_of(map, hash)); /* L6 */
+                node = next != node ? next : polder_load(bucket_of(map, hash)); /* L7 */
         }
         return NULL;
 }
 
-static bool find(struct map *map, uint64_t hash, const void *key, struct place *at)
+static bool find(struct map *map, const void *key, struct place *at)
 {
-        return search(map, bucket_of(map, hash), order_of(hash), key, at);
+        return search(map, bucket_of(map, at->hash), key, at);
 }
 
-/* Has the entry be found at that place, where its key is not. */
-static bool put_in(struct map *map, uint64_t hash, struct place *at, struct map_entry *entry)
+static struct place place_of(uint64_t hash)
+{
+        return (struct place){ .hash = hash, .order = order_of(hash) };
+}
+
+/* Where its key has not been found. False: somebody was quicker. */
+static bool put_in(struct map *map, struct place *at, struct map_entry *entry)
 {
         polder_store(&entry->next, at->node);
         if (!polder_compare_exchange(at->slot, &at->node, entry))
                 return false;
-        count(map, hash, 1);
+        count(map, at->hash, 1);
         return true;
 }
 
 /* Takes the entry at that place out, and has `next` follow upon it. False: somebody was
  * quicker. Else one can't get to it any more afterwards (L1). */
-static bool take_out(struct map *map, uint64_t hash, const void *key, struct place *at,
-                     struct map_entry *marker, struct map_entry *next)
+static bool take_out(struct map *map, const void *key, struct place *at, struct map_entry *marker,
+                     struct map_entry *next)
 {
         polder_store(&marker->next, next);
+        atomic_store_explicit(&at->node->order, at->order | LEAVES, memory_order_relaxed); /* L6 */
         if (!polder_compare_exchange(&at->node->next, &at->next, marker))
                 return false;
         at->next = marker;
         if (!unlink_node(at))
-                find(map, hash, key, at);
+                find(map, key, at);
         return true;
 }
 
+/* The same where another entry takes its place. */
+static bool put_over(struct map *map, const void *key, struct place *at, struct map_entry *marker,
+                     struct map_entry *entry)
+{
+        polder_store(&entry->next, at->next);
+        return take_out(map, key, at, marker, entry);
+}
+
 /* Made at the first need; false: no memory. */
-static bool have_marker(struct map_entry **marker, uint64_t hash)
+static bool have_marker(struct map_entry **marker, const struct place *at)
 {
         if (!*marker)
-                *marker = node_new((order_of(hash) & ~(uint64_t)KIND) | MARKER);
+                *marker = node_new((at->order & ~(uint64_t)KIND) | MARKER);
         return *marker != NULL;
 }
 
 void map_add(struct map *map, uint64_t hash, const void *key, struct map_entry *entry,
              struct map_entry **old)
 {
-        struct place at;
-        entry->order = order_of(hash);
+        struct place at = place_of(hash);
+        atomic_init(&entry->order, at.order);
         *old = NULL;
         do {
-                if (find(map, hash, key, &at)) {
+                if (find(map, key, &at)) {
                         *old = at.node;
                         return;
                 }
-        } while (!put_in(map, hash, &at, entry));
+        } while (!put_in(map, &at, entry));
 }
 
 int map_put(struct map *map, uint64_t hash, const void *key, struct map_entry *entry,
             struct map_entry **old)
 {
         struct map_entry *marker = NULL, *former;
-        struct place at;
+        struct place at = place_of(hash);
         bool done;
-        entry->order = order_of(hash);
+        atomic_init(&entry->order, at.order);
         do {
-                former = find(map, hash, key, &at) ? at.node : NULL;
-                if (!former) {
-                        done = put_in(map, hash, &at, entry);
-                } else {
-                        if (!have_marker(&marker, hash))
-                                return -ENOMEM;
-                        polder_store(&entry->next, at.next);
-                        done = take_out(map, hash, key, &at, marker, entry);
-                }
+                former = find(map, key, &at) ? at.node : NULL;
+                if (former && !have_marker(&marker, &at))
+                        return -ENOMEM;
+                done = former ? put_over(map, key, &at, marker, entry) : put_in(map, &at, entry);
         } while (!done);
         *old = former;
         return 0;
@@ -333,29 +351,28 @@ int map_replace(struct map *map, uint64_t hash, const void *key, struct map_entr
                 struct map_entry *entry)
 {
         struct map_entry *marker = NULL;
-        struct place at;
-        entry->order = order_of(hash);
+        struct place at = place_of(hash);
+        atomic_init(&entry->order, at.order);
         do {
-                if (!find(map, hash, key, &at) || at.node != old)
+                if (!find(map, key, &at) || at.node != old)
                         return -ENOENT;
-                if (!have_marker(&marker, hash))
+                if (!have_marker(&marker, &at))
                         return -ENOMEM;
-                polder_store(&entry->next, at.next);
-        } while (!take_out(map, hash, key, &at, marker, entry));
+        } while (!put_over(map, key, &at, marker, entry));
         return 0;
 }
 
 int map_remove(struct map *map, uint64_t hash, const void *key, struct map_entry **old)
 {
         struct map_entry *marker = NULL, *former;
-        struct place at;
+        struct place at = place_of(hash);
         do {
-                if (!find(map, hash, key, &at))
+                if (!find(map, key, &at))
                         return -ENOENT;
-                if (!have_marker(&marker, hash))
+                if (!have_marker(&marker, &at))
                         return -ENOMEM;
                 former = at.node;
-        } while (!take_out(map, hash, key, &at, marker, at.next));
+        } while (!take_out(map, key, &at, marker, at.next));
         count(map, hash, -1);
         *old = former;
         return 0;
@@ -375,10 +392,11 @@ void map_each(struct map *map, void (*visit)(struct map_entry *entry, void *arg)
         uint64_t last = 0;
         while (kind_of(node) != END) {
                 next = polder_load(kind_of(node) == BRIDGE ? cross(map, node) : &node->next);
-                if (next == node) { /* L6 */
+                if (next == node) { /* L7 */
                         next = polder_load(bucket_of(map, reversed(last)));
-                } else if (kind_of(node) == ENTRY && node->order >= last) {
-                        last = node->order;
+                } else if ((kind_of(node) | LEAVES) == LEAVING &&
+                           (order_at(node) | LEAVES) >= last) {
+                        last = order_at(node) | LEAVES;
                         visit(node, arg);
                 }
                 node = next;

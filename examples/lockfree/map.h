@@ -24,7 +24,7 @@ struct map;
 
 struct map_entry {
         struct map_entry *next; /* slot; the map's own */
-        uint64_t order;         /* the map's own */
+        _Atomic uint64_t order; /* the map's own */
 };
 
 typedef bool (*map_match)(const struct map_entry *entry, const void *key);
