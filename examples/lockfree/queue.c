@@ -70,7 +70,6 @@ int queue_put(struct queue *queue, void *value)
 void *queue_take(struct queue *queue)
 {
         struct node *head, *tail, *next;
-        void *value;
         for (;;) {
                 head = polder_load(&queue->head);
                 tail = polder_load(&queue->tail);
@@ -81,11 +80,11 @@ void *queue_take(struct queue *queue)
                         polder_compare_exchange(&queue->tail, &tail, next);
                         continue;
                 }
-                value = polder_load(&next->value);
                 if (polder_compare_exchange(&queue->head, &head, next))
                         break;
         }
-        polder_store(&next->value, NULL); /* the dummy now, which may stay for long */
-        polder_store(&head->next, head);  /* Q2 */
+        void *value = polder_load(&next->value); /* our own now */
+        polder_store(&next->value, NULL);        /* the dummy now, which may stay for long */
+        polder_store(&head->next, head);         /* Q2 */
         return value;
 }

@@ -2,7 +2,8 @@
  *
  * Michael and Scott's (Simple, Fast, and Practical Non-Blocking and Blocking Concurrent
  * Queue Algorithms, PODC 1996), without what is there because nodes come back: the counters
- * beside the pointers, the second looks at head and tail, the free list.
+ * beside the pointers, the second looks at head and tail, the value that is read before one knows whose it is,
+ * the free list.
  *
  * A queue is a collected object: keep it in a slot or on a thread's stack. */
 #ifndef LOCKFREE_QUEUE_H
