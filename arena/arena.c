@@ -11,6 +11,7 @@
 #include "arena/cache.h"
 #include "arena/decay.h"
 #include "arena/extent.h"
+#include "arena/form.h"
 #include "arena/heap.h"
 #include "arena/meta.h"
 #include "arena/pool.h"
@@ -182,6 +183,7 @@ static int start_floor(const struct pld_arena_settings *settings)
         if (error)
                 return error;
         pld_size_class_start();
+        pld_form_start();
         pld_span_start(settings->max_spans);
         error = pld_page_heap_start(&options);
         if (!error)

@@ -115,6 +115,7 @@ struct pld_span *pld_central_take(struct pld_central *central)
         span = pld_span_new(&(struct pld_span_wish){ .kind = PLD_KIND_COLLECTED,
                                                      .class = central->class,
                                                      .shape = central->shape,
+                                                     .form = central->form,
                                                      .slice = central->slice });
         if (!span)
                 return NULL;
@@ -151,6 +152,7 @@ struct pld_span *pld_central_new_large(struct pld_central *central, size_t nbyte
                                                                       .class = PLD_CLASS_LARGE,
                                                                       .nbytes = nbytes,
                                                                       .shape = central->shape,
+                                                                      .form = central->form,
                                                                       .slice = central->slice,
                                                                       .strict = strict });
         if (span)
@@ -266,6 +268,7 @@ struct pld_central *pld_central_new(unsigned slice, unsigned class, const struct
         central->class = class;
         central->nbytes = class < PLD_NCLASSES ? pld_classes[class].nbytes : 0;
         central->shape = shape;
+        central->form = pld_form_for(class, PLD_FORM_LEAF);
         central->epoch = pld_load_relaxed(&pld_sweep_epoch);
         pld_list_init(&central->partial);
         pld_list_init(&central->full);

@@ -10,6 +10,7 @@ struct pld_central {
         unsigned slice, class, slot; /* const; slot: a small number of its own */
         size_t nbytes;               /* const: of an object; 0 for large ones */
         const struct pld_shape *shape; /* const */
+        unsigned form;               /* const once spans are drawn (form.h); of leaves until set */
         uint32_t epoch;              /* lock: the sweep epoch the lists are of */
         uint32_t nsweeping;          /* lock: spans in sweepers' hands */
         struct pld_list partial, full, owned, unswept; /* lock */

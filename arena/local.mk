@@ -7,6 +7,7 @@ libpld_arena_la_SOURCES = \
 	arena/central.c arena/central.h \
 	arena/decay.c arena/decay.h \
 	arena/extent.c arena/extent.h \
+	arena/form.c arena/form.h \
 	arena/heap.c arena/heap.h \
 	arena/huge.c arena/huge.h \
 	arena/large.c arena/large.h \

@@ -65,12 +65,20 @@ void pld_page_map_touch(uintptr_t at, size_t nbytes)
         raise_end(pld_range_slice_of(at), at + nbytes);
 }
 
+/* Of a large object's span the number does not matter. */
+static size_t page_of(bool collected, size_t i)
+{
+        return collected ? i % PLD_PLACE_PAGES : 0;
+}
+
 void pld_page_map_set(uintptr_t at, size_t npages, struct pld_span *span, enum pld_kind kind)
 {
         size_t page = (at - pld_range.base) >> PLD_PAGE_SHIFT;
-        uintptr_t class = span ? (uintptr_t)span->class << PLD_PLACE_CLASS_SHIFT : 0;
-        uintptr_t bits = span ? (uintptr_t)span | kind | class : 0;
+        bool collected = span && kind == PLD_KIND_COLLECTED;
+        uintptr_t number = !span ? 0 : collected ? span->form * PLD_PLACE_PAGES : span->class;
+        uintptr_t bits = span ? (uintptr_t)span | kind | number << PLD_PLACE_CLASS_SHIFT : 0;
         raise_end(pld_range_slice_of(at), at + (npages << PLD_PAGE_SHIFT));
         for (size_t i = 0; i < npages; i++)
-                pld_store_release(&pld_page_map[page + i], bits);
+                pld_store_release(&pld_page_map[page + i],
+                                  bits | (uintptr_t)page_of(collected, i) << PLD_PLACE_CLASS_SHIFT);
 }

@@ -1,9 +1,10 @@
 /* page_map.h: from any address to the span that holds it, in one load.
  *
  * A flat, lazily touched array with one entry a page of the reserved range. An
- * entry is the span's address with the span's kind in the low bits and its class in
- * the high ones (addresses end below), so that these are known without touching the
- * span: free() goes from entry to bin. Entries are written under the
+ * entry is the span's address with the span's kind in the low bits and, in the high
+ * ones (addresses end below), its class, so that these are known without touching the
+ * span: free() goes from entry to bin. Of collected spans the high bits have the form
+ * and the page's number in the span instead (form.h). Entries are written under the
  * page heap's hand-over (a page has one owner) and read by anyone at any time:
  * span descriptors keep their type for ever (meta.h), so a reader that races
  * with a release reads a stale span, never rubbish.
@@ -17,8 +18,8 @@
 #ifndef PLD_ARENA_PAGE_MAP_H
 #define PLD_ARENA_PAGE_MAP_H
 
+#include "arena/form.h"
 #include "arena/page_heap.h"
-#include "arena/size_class.h"
 #include "base/atomic.h"
 #include "numa/range.h"
 
@@ -26,14 +27,20 @@ struct pld_span;
 
 enum pld_kind {
         PLD_KIND_NONE,
-        PLD_KIND_MANUAL,    /* malloc: small and large */
-        PLD_KIND_COLLECTED, /* the collector's */
+        PLD_KIND_MANUAL, /* malloc: small and large */
         PLD_KIND_REGION,
         PLD_KIND_POOL,
+        PLD_KIND_COLLECTED, /* the collector's; the only one with that bit */
         PLD_KINDS
 };
 
-enum { PLD_KIND_MASK = 7, PLD_PLACE_CLASS_SHIFT = 48 };
+enum {
+        PLD_KIND_MASK = 7,
+        PLD_PLACE_CLASS_SHIFT = 48,
+        PLD_PLACE_PAGES_SHIFT = 5, /* of collected spans: the page, and above it the form */
+        PLD_PLACE_PAGES = 1 << PLD_PLACE_PAGES_SHIFT,
+        PLD_PLACE_FORM_SHIFT = PLD_PLACE_CLASS_SHIFT + PLD_PLACE_PAGES_SHIFT
+};
 
 struct pld_place { /* what an entry says */
         uintptr_t bits;
@@ -60,6 +67,19 @@ static inline struct pld_span *pld_place_span(struct pld_place place)
 static inline unsigned pld_place_class(struct pld_place place)
 {
         return (unsigned)(place.bits >> PLD_PLACE_CLASS_SHIFT);
+}
+
+/* Of collected spans. The form's number, and how far into the span an address is (of a
+ * large one: any number). */
+static inline unsigned pld_place_form(struct pld_place place)
+{
+        return (unsigned)(place.bits >> PLD_PLACE_FORM_SHIFT);
+}
+
+static inline size_t pld_place_offset(struct pld_place place, uintptr_t at)
+{
+        const uintptr_t mask = (uintptr_t)(PLD_PLACE_PAGES - 1) << PLD_PAGE_SHIFT;
+        return (place.bits >> (PLD_PLACE_CLASS_SHIFT - PLD_PAGE_SHIFT) & mask) + at % PLD_PAGE_BYTES;
 }
 
 /* Of an address that was handed out; of any other word: no entry, but perhaps a page

@@ -100,6 +100,8 @@ static void fill_in(struct pld_span *span, const struct pld_span_wish *wish, str
         span->slice = (uint8_t)pld_range_slice_of(run.at);
         span->zeroed = run.zeroed;
         span->shape = wish->shape;
+        span->form = (uint16_t)(wish->form ? wish->form
+                                           : pld_form_for(wish->class, PLD_FORM_LEAF));
         memset(&span->collected, 0, sizeof span->collected);
         memset(&span->manual, 0, sizeof span->manual);
         for (size_t i = 0; i < 2 * nwords; i++)

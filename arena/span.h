@@ -65,6 +65,7 @@ struct pld_span {
         struct pld_list link; /* lock of whoever holds the list */
         uint8_t slice; /* whose page heap the pages are from */
         bool zeroed;   /* the pages were zero at birth */
+        uint16_t form; /* collected spans (form.h) */
         _Alignas(PLD_CACHE_LINE) _Atomic uint64_t bits[]; /* marked, then allocated */
 };
 
@@ -77,6 +78,7 @@ struct pld_span_wish {
         size_t nbytes;                 /* large only */
         size_t align;                  /* of the first object, bytes; 0: a page */
         const struct pld_shape *shape; /* collected only */
+        unsigned form;                 /* the same; 0: of leaves */
         unsigned slice;
         bool strict;                   /* this slice or none */
 };

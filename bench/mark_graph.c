@@ -370,8 +370,8 @@ static void *bound_marker(void *arg)
                         marker->ring_at = (marker->ring_at + 1) % RING;
                         marker->ring_n--;
                         scan(marker, object);
-                        if (pld_unlikely(pld_load_relaxed(&pool.nhungry) && !pld_load_relaxed(&pool.nfull) &&
-                                         marker->stack->n > 1))
+                        if (pld_unlikely(pld_load_relaxed(&pool.nhungry) &&
+                                         !pld_load_relaxed(&pool.nfull) && marker->stack->n > 1))
                                 share(marker);
                 }
         } while (take(marker));
@@ -446,6 +446,12 @@ static void race(const struct shape *shape, unsigned nmarkers, unsigned rounds)
         qsort(ours, rounds, sizeof ours[0], by_value);
         qsort(bounds, rounds, sizeof bounds[0], by_value);
         qsort(ratios, rounds, sizeof ratios[0], by_value);
+        struct polder_stats stats = { .struct_size = sizeof stats };
+        polder_stats_read(&stats);
+        if (stats.live_bytes < nmarked * shape->grain) {
+                fputs("mark_graph: less was marked than can be reached\n", stderr);
+                exit(1);
+        }
         double millions = (double)nmarked / 1e6;
         printf("bench=mark_graph shape=%s markers=%u objects=%llu mobj_s=%.2f bound_mobj_s=%.2f "
                "ratio=%.3f ratio_min=%.3f ratio_max=%.3f best_mobj_s=%.2f best_bound_mobj_s=%.2f\n",

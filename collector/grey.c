@@ -107,6 +107,11 @@ void pld_grey_wait(uint64_t timeout_ns)
         pld_sub_acq_rel(&nsleeping, 1);
 }
 
+bool pld_grey_is_wanted(unsigned node)
+{
+        return pld_load_relaxed(&nsleeping) && !pld_load_relaxed(&queues[node].n);
+}
+
 void pld_grey_wake(void)
 {
         pld_add_release(&news, 1);

@@ -11,13 +11,16 @@
 
 enum { PLD_GREY_ITEMS = 253 };
 
-/* Low bits of an item: an object is at least 8-byte aligned. */
+/* An item is an address; its high bits are those of a page map's entry for it (form.h).
+ * Low bits: an object is at least 8-byte aligned. */
 enum {
         PLD_GREY_SCAN,      /* marked; to be scanned from its first byte on */
         PLD_GREY_REST,      /* the rest of a large object, from this address on */
         PLD_GREY_CANDIDATE, /* a pointer to another node's object: not yet marked */
         PLD_GREY_TAGS = 7
 };
+
+#define PLD_GREY_ADDRESS (((uintptr_t)1 << 48) - 1 - PLD_GREY_TAGS)
 
 struct pld_grey_chunk {
         struct pld_grey_chunk *next;
@@ -44,6 +47,8 @@ void pld_grey_done(void);
 void pld_grey_await_dry(uint64_t timeout_ns);
 /* Sleeps until something is queued, at most timeout_ns. */
 void pld_grey_wait(uint64_t timeout_ns);
+/* Somebody sleeps, and that node's queue has nothing to wake him for. */
+bool pld_grey_is_wanted(unsigned node);
 void pld_grey_wake(void);
 void pld_grey_start(void);
 void pld_grey_fork_prepare(void);

@@ -62,6 +62,9 @@ static struct pld_shape *copy_shape(const struct pld_shape *like)
         shape->pattern = (uint64_t *)(shape + 1);
         if (npattern)
                 memcpy(shape->pattern, like->pattern, npattern * sizeof *shape->pattern);
+        bool simple = like->kind == PLD_SHAPE_PRECISE && !like->period && npattern == 1;
+        shape->form = simple ? pld_form_new(like->class, like->pattern[0])
+                             : pld_form_for(like->class, (enum pld_form_kind)like->kind);
         return shape;
 }
 
@@ -194,8 +197,10 @@ struct pld_central *pld_shape_central_slow(struct pld_shape *shape, unsigned sli
         struct pld_central *central = pld_load_relaxed(&shape->central[slice]);
         if (!central) {
                 central = pld_central_new(slice, shape->class, shape);
-                if (central)
+                if (central) {
+                        central->form = shape->form;
                         pld_store_release(&shape->central[slice], central);
+                }
         }
         pld_unlock(&lock);
         return central;

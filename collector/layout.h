@@ -9,11 +9,16 @@
 
 #include "arena/central.h"
 
-enum pld_shape_kind { PLD_SHAPE_LEAF, PLD_SHAPE_CONSERVATIVE, PLD_SHAPE_PRECISE };
+enum pld_shape_kind {
+        PLD_SHAPE_LEAF = PLD_FORM_LEAF,
+        PLD_SHAPE_CONSERVATIVE = PLD_FORM_CONSERVATIVE,
+        PLD_SHAPE_PRECISE = PLD_FORM_PRECISE
+};
 
 struct pld_shape {
         enum pld_shape_kind kind;
         unsigned class;            /* PLD_CLASS_LARGE: objects of any size */
+        unsigned form;             /* arena/form.h */
         size_t period;             /* words; 0: the pattern comes once */
         size_t nwords;             /* words that the pattern covers, trailing leaves cut off */
         uint64_t *pattern;         /* bit i of word i / 64: word i is a pointer */

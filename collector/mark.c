@@ -1,19 +1,27 @@
 /* mark.c: from a pointer to its mark bit, and through an object's pointers.
  *
  * An object's mark bit is tested before it is set, and set before the object is
- * queued; objects without pointers are never queued and never touched. Between
- * the queue and the scan lies a short ring of objects whose first line has been
- * asked for, so that several loads are in flight (after OCaml 5's prefetching and
- * Boehm's). Large objects are scanned in pieces, so that several markers share
+ * queued; objects without pointers are never queued and never touched. Marking goes by
+ * batches in three steps, each of which asks for the memory that the next one needs, so
+ * that many loads are in flight (prefetching is after OCaml 5's and Boehm's): objects
+ * from the end of the chunk are asked for; those asked for one batch ago are scanned, and
+ * the mark bits of all they refer to are asked for; then it is seen which are white, and
+ * those are marked and queued. Large objects are scanned in pieces, so that several markers share
  * one (Go's oblets). A reference to another node's object is not followed: it is
  * sent to that node's workers, who mark it (NumaGiC: Gidra et al., ASPLOS 2015).
  *
- * M1  a marked object with pointers is scanned, in a chunk, in a ring, or, after
+ * M1  a marked object with pointers is scanned, in a chunk, in a batch, or, after
  *     an overflow, found again by pld_mark_recover().
+ *     Between calls there are no candidates.
  * M2  a marker with anything in hand has a credit, but for mutators, whose partial
  *     chunks handshakes flush, and whoever runs the cycle. A credit comes with a chunk
  *     from the queues, or is taken while the roots still hold theirs: who merely
- *     looks for work takes none. */
+ *     looks for work takes none.
+ * M3  from an exact pointer to its mark bit, the page map's entry and the form suffice
+ *     (arena/form.h); the span is looked at for objects whose form has no pattern, and for
+ *     words that may be anything.
+ * M4  a reference that was sent home is marked by whoever takes it, a thief of another
+ *     node, too: were it sent on, two nodes could send it to and fro for ever. */
 #include "collector/mark.h"
 
 #include "base/check.h"
@@ -51,6 +59,13 @@ static inline void push(struct pld_grey_chunk **chunk, unsigned node, uintptr_t 
         (*chunk)->item[(*chunk)->n++] = item;
 }
 
+#define FORM_BITS ((uintptr_t)(PLD_NFORMS - 1) << PLD_PLACE_FORM_SHIFT)
+
+static inline const struct pld_form *form_of(uintptr_t item)
+{
+        return &pld_forms[pld_place_form((struct pld_place){ item })];
+}
+
 static unsigned home_of(const struct pld_span *span, uintptr_t object)
 {
         if (pld_likely(span->slice < pld_machine.nnodes))
@@ -65,7 +80,8 @@ static inline void shade(struct pld_marker *marker, struct pld_span *span, size_
                 return;
         marker->marked_bytes += span->nbytes;
         if (span->shape->kind != PLD_SHAPE_LEAF)
-                push(&marker->grey, marker->node, pld_span_object(span, i));
+                push(&marker->grey, marker->node,
+                     pld_span_object(span, i) | (uintptr_t)span->form << PLD_PLACE_FORM_SHIFT);
 }
 
 /* True when the reference was sent to the object's home. */
@@ -81,21 +97,102 @@ static inline bool send_home(struct pld_marker *marker, struct pld_span *span, u
         return true;
 }
 
-static inline void shade_exact(struct pld_marker *marker, uintptr_t word)
+/* Where a word leads that cannot lead to an object: its mark bits are always set. */
+static struct {
+        struct pld_span span;
+        uint64_t bits[1];
+} nowhere = { .bits = { ~UINT64_C(0) } };
+static const uintptr_t no_entry = (uintptr_t)&nowhere;
+
+/* What does not change while objects are scanned, so that it is loaded once. */
+struct sight {
+        uintptr_t base;
+        size_t nbytes;
+        const _Atomic uintptr_t *map;
+};
+
+static inline struct sight sight_now(void)
 {
-        struct pld_place place = pld_place_of(word);
-        if (pld_place_kind(place) != PLD_KIND_COLLECTED)
-                return;
+        return (struct sight){ pld_range.base, pld_range.nbytes, pld_page_map };
+}
+
+/* Finds a pointer's mark bit without a look at the span (M3), and returns whether there is
+ * one: the word may be no pointer to a collected object. No branches: half of all pointers
+ * in a tree are NULL. */
+static inline bool find_mark(struct sight sight, uintptr_t word, struct pld_candidate *out)
+{
+        uintptr_t offset = word - sight.base;
+        const _Atomic uintptr_t *at = &sight.map[offset >> PLD_PAGE_SHIFT];
+        at = offset < sight.nbytes ? at : (const _Atomic uintptr_t *)&no_entry;
+        struct pld_place place = { pld_load_acquire(at) };
+        const struct pld_form *form = &pld_forms[pld_place_form(place)];
+        uint64_t i = pld_place_offset(place, word) * form->magic >> PLD_FORM_SHIFT;
         struct pld_span *span = pld_place_span(place);
-        size_t i = pld_span_index(span, word);
-        PLD_ASSERT(pld_span_has_object(span, i));
-        if (!send_home(marker, span, pld_span_object(span, i)))
-                shade(marker, span, i);
+        out->word = &pld_span_marked(span)[i / 64];
+        out->index = i;
+        out->pointer = word;
+        out->place = place;
+        bool found = place.bits / PLD_KIND_COLLECTED & 1;
+        PLD_ASSERT(!found || (i == pld_span_index(span, word) && pld_span_has_object(span, i)));
+        return found;
+}
+
+static inline bool is_marked(const struct pld_candidate *found)
+{
+        return pld_load_relaxed(found->word) >> found->index % 64 & 1;
+}
+
+/* Marks a candidate that was white when last looked at, and queues it. */
+static inline void settle(struct pld_marker *marker, const struct pld_candidate *found)
+{
+        uint64_t bit = UINT64_C(1) << found->index % 64;
+        uintptr_t object = found->pointer & PLD_GREY_ADDRESS;
+        if (pld_unlikely(marker->at_home) && !(found->pointer & PLD_GREY_CANDIDATE) &&
+            send_home(marker, pld_place_span(found->place), object))
+                return;
+        if (pld_unlikely(pld_or_relaxed(found->word, bit) & bit))
+                return;
+        const struct pld_form *form = &pld_forms[pld_place_form(found->place)];
+        marker->marked_bytes += form->nbytes ? form->nbytes : pld_place_span(found->place)->nbytes;
+        if (form->kind != PLD_FORM_LEAF)
+                push(&marker->grey, marker->node, object | (found->place.bits & FORM_BITS));
 }
 
 void pld_shade_exact(struct pld_marker *marker, uintptr_t word)
 {
-        shade_exact(marker, word);
+        struct pld_candidate found;
+        if (find_mark(sight_now(), word, &found) && !is_marked(&found))
+                settle(marker, &found);
+}
+
+/* The white ones are first found, and then marked: so that the processor need not guess
+ * which they are. */
+static void settle_all(struct pld_marker *marker)
+{
+        uint8_t white[PLD_MARK_CANDIDATES + 1];
+        unsigned nwhite = 0, n = marker->ncandidates;
+        marker->ncandidates = 0;
+        for (unsigned k = 0; k < n; k++) {
+                white[nwhite] = (uint8_t)k;
+                nwhite += !is_marked(&marker->candidate[k]);
+        }
+        for (unsigned k = 0; k < nwhite; k++)
+                settle(marker, &marker->candidate[white[k]]);
+}
+
+/* Shades a pointer later, when its mark bit is at hand. Returns where the next candidate is
+ * to be written. */
+static inline struct pld_candidate *consider(struct sight sight, uintptr_t word,
+                                             struct pld_candidate *to)
+{
+        bool found = find_mark(sight, word, to);
+        __builtin_prefetch((void *)to->word);
+        return to + found;
+}
+
+static inline unsigned count_of(const struct pld_marker *marker, const struct pld_candidate *to)
+{
+        return (unsigned)(to - marker->candidate);
 }
 
 static inline void shade_word(struct pld_marker *marker, uintptr_t word)
@@ -118,8 +215,8 @@ void pld_marker_queue(struct pld_marker *marker, uintptr_t object)
 }
 
 /* Reads words that belong to somebody else's frames: not for AddressSanitizer. */
-__attribute__((no_sanitize("address", "thread"))) void
-pld_shade_stack(struct pld_marker *marker, uintptr_t from, uintptr_t to)
+__attribute__((no_sanitize("address", "thread"))) void pld_shade_stack(struct pld_marker *marker,
+                                                                       uintptr_t from, uintptr_t to)
 {
         for (uintptr_t at = from; at + sizeof(uintptr_t) <= to; at += sizeof(uintptr_t)) {
                 uintptr_t word = *(volatile uintptr_t *)at;
@@ -132,7 +229,8 @@ pld_shade_stack(struct pld_marker *marker, uintptr_t from, uintptr_t to)
 
 /* ---- Scanning ------------------------------------------------------------------------ */
 
-static inline void visit_pattern(uintptr_t *words, uint64_t pattern, pld_slot_visit visit, void *arg)
+static inline void visit_pattern(uintptr_t *words, uint64_t pattern, pld_slot_visit visit,
+                                 void *arg)
 {
         for (; pattern; pattern &= pattern - 1)
                 visit(&words[pld_lowest_bit(pattern)], true, arg);
@@ -157,6 +255,9 @@ static inline __attribute__((always_inline)) void visit_part(const struct pld_sh
         } else if (shape->period == 0) {
                 if (from == object)
                         visit_once(shape, (uintptr_t *)object, visit, arg);
+        } else if (shape->period == 1) {
+                for (uintptr_t at = from; at < to; at += sizeof(uintptr_t))
+                        visit((uintptr_t *)at, true, arg);
         } else {
                 /* Elements that start in the part and end in the object. */
                 size_t step = shape->period * sizeof(uintptr_t);
@@ -186,25 +287,25 @@ static inline void shade_slot(uintptr_t *slot, bool exact, void *arg)
         struct pld_marker *marker = arg;
         /* Acquire: pairs with polder_store's release; what the pointer leads to is there. */
         uintptr_t word = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
-        if (exact)
-                shade_exact(marker, word);
-        else
+        if (!exact)
                 shade_word(marker, word);
+        else {
+                if (pld_unlikely(marker->ncandidates == PLD_MARK_CANDIDATES))
+                        settle_all(marker);
+                struct pld_candidate *to = &marker->candidate[marker->ncandidates];
+                marker->ncandidates = count_of(marker, consider(sight_now(), word, to));
+        }
 }
 
-static void scan(struct pld_marker *marker, uintptr_t item)
+static PLD_NOINLINE void scan_slow(struct pld_marker *marker, uintptr_t item)
 {
-        uintptr_t from = item & ~(uintptr_t)PLD_GREY_TAGS;
+        uintptr_t from = item & PLD_GREY_ADDRESS;
         struct pld_span *span = pld_span_of(from);
-        size_t i = pld_span_index(span, from);
-        uintptr_t object = pld_span_object(span, i);
-        if ((item & PLD_GREY_TAGS) == PLD_GREY_CANDIDATE) {
-                shade(marker, span, i);
-                return;
-        }
+        uintptr_t object = pld_span_object(span, pld_span_index(span, from));
         uintptr_t end = end_of(span, object);
         uintptr_t to = end;
-        if (end - from > PIECE_BYTES && (span->shape->period || span->shape->kind == PLD_SHAPE_CONSERVATIVE)) {
+        if (end - from > PIECE_BYTES &&
+            (span->shape->period || span->shape->kind == PLD_SHAPE_CONSERVATIVE)) {
                 to = from + PIECE_BYTES;
                 push(&marker->grey, marker->node, to | PLD_GREY_REST);
         }
@@ -212,20 +313,72 @@ static void scan(struct pld_marker *marker, uintptr_t item)
         marker->scanned_bytes += to - from;
 }
 
-/* The next item to work on, its first line asked for some items ago; 0: none. */
-static uintptr_t next_item(struct pld_marker *marker)
+static inline void scan(struct pld_marker *marker, struct sight sight, uintptr_t item)
 {
-        while (marker->ring_n < PLD_MARK_RING && marker->grey && marker->grey->n > 0) {
-                uintptr_t item = marker->grey->item[--marker->grey->n];
-                __builtin_prefetch((void *)(item & ~(uintptr_t)PLD_GREY_TAGS));
-                marker->ring[(marker->ring_at + marker->ring_n++) % PLD_MARK_RING] = item;
+        const struct pld_form *form = form_of(item);
+        uint64_t pattern = form->pattern;
+        if (pld_unlikely(!pattern || item & PLD_GREY_TAGS)) {
+                scan_slow(marker, item);
+                return;
         }
-        if (marker->ring_n == 0)
-                return 0;
-        uintptr_t item = marker->ring[marker->ring_at];
-        marker->ring_at = (marker->ring_at + 1) % PLD_MARK_RING;
-        marker->ring_n--;
-        return item;
+        if (pld_unlikely(marker->ncandidates > PLD_MARK_CANDIDATES - 64))
+                settle_all(marker);
+        struct pld_candidate *to = &marker->candidate[marker->ncandidates];
+        uintptr_t *words = (uintptr_t *)(item & PLD_GREY_ADDRESS);
+        for (; pattern; pattern &= pattern - 1) /* acquire: as in shade_slot() */
+                to = consider(
+                    sight, __atomic_load_n(&words[pld_lowest_bit(pattern)], __ATOMIC_ACQUIRE), to);
+        marker->ncandidates = count_of(marker, to);
+        marker->scanned_bytes += form->nbytes;
+}
+
+/* Asks for what will be scanned of an object: of small ones that is two lines at most,
+ * mostly. */
+static inline void ask_for(uintptr_t item)
+{
+        char *object = (char *)(item & PLD_GREY_ADDRESS);
+        __builtin_prefetch(object);
+        __builtin_prefetch(object + form_of(item)->reach);
+}
+
+/* Of a reference that was sent (M4). */
+static void recall(struct pld_marker *marker, uintptr_t word)
+{
+        struct pld_candidate *to = &marker->candidate[marker->ncandidates];
+        if (marker->ncandidates == PLD_MARK_CANDIDATES) {
+                settle_all(marker);
+                to = marker->candidate;
+        }
+        marker->ncandidates = count_of(marker, consider(sight_now(), word, to));
+        to->pointer |= PLD_GREY_CANDIDATE;
+}
+
+/* The next batch comes from the end of the chunk. */
+static void ask(struct pld_marker *marker, uintptr_t batch[], unsigned *nbatch)
+{
+        struct pld_grey_chunk *grey = marker->grey;
+        unsigned n = 0;
+        while (n < PLD_MARK_BATCH && grey && grey->n > 0) {
+                uintptr_t item = grey->item[--grey->n];
+                if (pld_unlikely((item & PLD_GREY_TAGS) == PLD_GREY_CANDIDATE)) {
+                        recall(marker, item & PLD_GREY_ADDRESS);
+                        continue;
+                }
+                ask_for(item);
+                batch[n++] = item;
+        }
+        *nbatch = n;
+}
+
+/* Scans the batch; false: the budget is used up. */
+static bool scan_batch(struct pld_marker *marker, uint64_t until)
+{
+        const uintptr_t *batch = marker->batch[marker->now];
+        unsigned n = marker->nbatch[marker->now];
+        struct sight sight = sight_now();
+        while (marker->batch_at < n && marker->scanned_bytes < until)
+                scan(marker, sight, batch[marker->batch_at++]);
+        return marker->batch_at == n;
 }
 
 /* Takes a chunk from the queues; its credit is the marker's now, once (M2). */
@@ -251,22 +404,57 @@ void pld_marker_take_credit(struct pld_marker *marker)
         marker->has_credit = true;
 }
 
+/* The older half of its chunk, for a worker that has nothing to do. */
+static void share(struct pld_marker *marker)
+{
+        struct pld_grey_chunk *grey = marker->grey;
+        if (!grey || grey->n < 2 || !pld_grey_is_wanted(marker->node))
+                return;
+        struct pld_grey_chunk *half = pld_grey_chunk_new();
+        if (!half)
+                return;
+        half->n = grey->n / 2;
+        grey->n -= half->n;
+        memcpy(half->item, grey->item, half->n * sizeof half->item[0]);
+        memmove(grey->item, grey->item + half->n, grey->n * sizeof half->item[0]);
+        pld_grey_put(marker->node, half);
+}
+
+static bool has_grey(const struct pld_marker *marker)
+{
+        return marker->grey && marker->grey->n > 0;
+}
+
 bool pld_mark_some(struct pld_marker *marker, uint64_t budget)
 {
         uint64_t until = marker->scanned_bytes + budget;
-        while (marker->scanned_bytes < until) {
-                uintptr_t item = next_item(marker);
-                if (item)
-                        scan(marker, item);
-                else if (!fetch_chunk(marker))
-                        return false;
-        }
-        return true;
+        bool more = true;
+        do {
+                unsigned next = !marker->now;
+                if (marker->nbatch[next] == 0)
+                        ask(marker, marker->batch[next], &marker->nbatch[next]);
+                settle_all(marker);
+                if (!scan_batch(marker, until))
+                        break;
+                marker->nbatch[marker->now] = 0;
+                marker->batch_at = 0;
+                marker->now = next;
+                more = marker->nbatch[next] > 0 || marker->ncandidates > 0 || has_grey(marker) ||
+                       fetch_chunk(marker);
+        } while (more && marker->scanned_bytes < until);
+        settle_all(marker);
+        share(marker);
+        return more;
+}
+
+static unsigned in_batches(const struct pld_marker *marker)
+{
+        return marker->nbatch[0] + marker->nbatch[1] - marker->batch_at;
 }
 
 bool pld_marker_is_empty(const struct pld_marker *marker)
 {
-        if (marker->ring_n > 0 || (marker->grey && marker->grey->n > 0))
+        if (in_batches(marker) > 0 || has_grey(marker))
                 return false;
         for (unsigned i = 0; marker->at_home && i < pld_machine.nnodes; i++)
                 if (marker->away[i] && marker->away[i]->n > 0)
@@ -289,12 +477,12 @@ static bool flush_chunk(struct pld_grey_chunk **chunk, unsigned node)
 
 bool pld_marker_flush(struct pld_marker *marker)
 {
-        bool any = marker->ring_n > 0;
-        while (marker->ring_n > 0) {
-                push(&marker->grey, marker->node, marker->ring[marker->ring_at]);
-                marker->ring_at = (marker->ring_at + 1) % PLD_MARK_RING;
-                marker->ring_n--;
-        }
+        bool any = in_batches(marker) > 0;
+        for (unsigned half = 0; half < 2; half++)
+                for (unsigned i = half == marker->now ? marker->batch_at : 0;
+                     i < marker->nbatch[half]; i++)
+                        push(&marker->grey, marker->node, marker->batch[half][i]);
+        marker->nbatch[0] = marker->nbatch[1] = marker->batch_at = 0;
         any |= flush_chunk(&marker->grey, marker->node);
         for (unsigned i = 0; marker->at_home && i < pld_machine.nnodes; i++)
                 any |= flush_chunk(&marker->away[i], i);
@@ -316,6 +504,8 @@ static void requeue(struct pld_span *span, void *arg)
 
 void pld_mark_recover(struct pld_marker *marker)
 {
-        while (pld_exchange_relaxed(&pld_grey_overflow, false))
+        while (pld_exchange_relaxed(&pld_grey_overflow, false)) {
                 pld_collected_each(requeue, marker);
+                settle_all(marker);
+        }
 }

@@ -9,7 +9,18 @@
 #include "collector/grey.h"
 #include "collector/layout.h"
 
-enum { PLD_MARK_RING = 16 };
+enum {
+        PLD_MARK_BATCH = 32,      /* objects asked for at once */
+        PLD_MARK_CANDIDATES = 192 /* at least 64: so many can an object of a form have */
+};
+
+/* A pointer to an object that may not be marked yet. Its mark bit has been asked for. */
+struct pld_candidate {
+        _Atomic uint64_t *word; /* of the mark bit */
+        size_t index;           /* of the object in its span */
+        uintptr_t pointer;      /* to the object; perhaps with PLD_GREY_CANDIDATE */
+        struct pld_place place;
+};
 
 struct pld_marker {
         struct pld_grey_chunk *grey;                /* being filled; NULL: none yet */
@@ -19,8 +30,11 @@ struct pld_marker {
         bool has_credit;
         uint64_t marked_bytes, scanned_bytes; /* since they were last collected */
         uint64_t sent;                        /* references sent to other nodes */
-        uintptr_t ring[PLD_MARK_RING];        /* prefetched, about to be scanned */
-        unsigned ring_at, ring_n;
+        /* Objects that have been asked for, to be scanned in this batch, and in the next. */
+        uintptr_t batch[2][PLD_MARK_BATCH];
+        unsigned nbatch[2], batch_at, now;
+        unsigned ncandidates; /* none between calls */
+        struct pld_candidate candidate[PLD_MARK_CANDIDATES];
 };
 
 void pld_marker_init(struct pld_marker *marker, unsigned node, bool at_home);

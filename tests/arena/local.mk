@@ -7,6 +7,7 @@ tests_arena_unit_SOURCES = \
 	tests/arena/test_central.c \
 	tests/arena/test_decay.c \
 	tests/arena/test_extent.c \
+	tests/arena/test_form.c \
 	tests/arena/test_heap.c \
 	tests/arena/test_huge.c \
 	tests/arena/test_malloc.c \

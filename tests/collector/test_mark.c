@@ -338,6 +338,39 @@ Test(mark, of_many_chunks_a_marker_keeps_one_credit_until_it_is_flushed)
         cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 0);
 }
 
+static _Atomic bool has_taken;
+
+static void *take_a_chunk(void *arg)
+{
+        struct gang *gang = arg;
+        pld_add_release(&gang->nready, 1);
+        struct pld_grey_chunk *chunk;
+        while (!(chunk = pld_grey_take(0)))
+                pld_grey_wait(0);
+        pld_store_release(&has_taken, true);
+        pld_grey_done();
+        pld_grey_chunk_free(chunk);
+        return NULL;
+}
+
+Test(mark, a_marker_shares_a_chunk_that_is_not_full_with_who_waits, .timeout = 60)
+{
+        struct pld_marker marker;
+        struct gang gang;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        gang_start(&gang, 1, take_a_chunk);
+        while (!pld_load_acquire(&has_taken)) {
+                for (uintptr_t i = 0; i < 100; i++) /* less than a full chunk */
+                        pld_shade_exact(&marker, (uintptr_t)node_new(NULL, i));
+                pld_mark_some(&marker, 1);
+                usleep(1000);
+                while (pld_mark_some(&marker, 1 << 10))
+                        ;
+        }
+        gang_stop(&gang);
+}
+
 static void visit_count(uintptr_t *slot, bool exact, void *arg)
 {
         (void)slot;
