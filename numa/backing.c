@@ -6,7 +6,8 @@
  * the next kind is tried, with the reason counted.
  *
  * Populating memory that is bound to a full node ends in the OOM killer and not in
- * an error, so a node that is nearly full is refused beforehand. `pending` holds
+ * an error, so a node that is nearly full is refused beforehand, and so is what would pass
+ * the limit of a control group. `pending` holds
  * what other threads have been granted by that check and not yet populated.
  *
  * Whether a piece became huge is told by the faults it took: at least one a huge
@@ -66,6 +67,7 @@ static_assert((int)PLD_MAX_NODES <= (int)POPULATED, "a home fits in a byte");
 #define MARGIN_SHARE 32
 #define MARGIN_LEAST (16 * PLD_MIB)
 #define MARGIN_MOST (512 * PLD_MIB)
+#define CGROUP_MARGIN_MOST (64 * PLD_MIB)
 
 /* Slices have 1 TiB at most, and there is one more than nodes. */
 #define HUGE_MOST ((PLD_MAX_NODES + 1) * (1024 * PLD_GIB >> PLD_HUGE_SHIFT))
@@ -104,6 +106,7 @@ static const char *const reasons[PLD_REASONS] = {
         [PLD_REASON_UNSUPPORTED] = "unsupported",
         [PLD_REASON_POOL_EMPTY] = "pool-empty",
         [PLD_REASON_NODE_LOW] = "node-low",
+        [PLD_REASON_CGROUP_LOW] = "cgroup-low",
         [PLD_REASON_NODE_FORBIDDEN] = "node-forbidden",
         [PLD_REASON_BIND_REFUSED] = "bind-refused",
         [PLD_REASON_BIND_FORBIDDEN] = "bind-forbidden",
@@ -225,6 +228,29 @@ static bool has_room(unsigned node, size_t nbytes)
         return have >= nbytes + margin_of(memory.total);
 }
 
+static size_t pending_everywhere(void)
+{
+        size_t sum = 0;
+        for (unsigned i = 0; i < pld_machine.nnodes; i++)
+                sum += pld_load_relaxed(&pending[i]);
+        return sum;
+}
+
+/* Beside all that is pending; *spare: what is left then. */
+static bool cgroup_has_room(size_t nbytes, size_t *spare)
+{
+        struct pld_os_memory memory;
+        *spare = SIZE_MAX;
+        if (pld_os->cgroup_memory(&memory) != 0)
+                return true;
+        size_t margin = memory.total / MARGIN_SHARE;
+        size_t need = nbytes + pending_everywhere();
+        need += margin < CGROUP_MARGIN_MOST ? margin : CGROUP_MARGIN_MOST;
+        size_t have = memory.available + memory.swap;
+        *spare = have > need ? have - need : 0;
+        return have >= need;
+}
+
 static bool grant_try(unsigned node, size_t nbytes)
 {
         size_t left = pld_load_relaxed(&granted);
@@ -232,6 +258,9 @@ static bool grant_try(unsigned node, size_t nbytes)
                 if (pld_cas_relaxed(&granted, &left, left - nbytes))
                         return true;
         struct pld_os_memory memory;
+        size_t spare;
+        if (!cgroup_has_room(nbytes, &spare))
+                return false;
         int id = pld_machine.alone ? -1 : pld_machine.node[node].id;
         if (pld_os->memory(id, &memory) != 0)
                 return pld_machine.nnodes == 1;
@@ -241,7 +270,8 @@ static bool grant_try(unsigned node, size_t nbytes)
                 return have >= need + pld_load_relaxed(&lazy[node]); /* B5 */
         if (have < need)
                 return false;
-        pld_store_relaxed(&granted, (have - need) / LAZY_SHARE);
+        spare = spare < have - need ? spare : have - need;
+        pld_store_relaxed(&granted, spare / LAZY_SHARE);
         return true;
 }
 
@@ -389,8 +419,12 @@ static int low_or_gone(unsigned node)
 
 static int step_low(struct piece piece, enum pld_backing kind)
 {
-        size_t all = pld_add_relaxed(&pending[piece.node], piece.nbytes) + piece.nbytes;
-        int why = has_room(piece.node, all) ? step_mapped(piece, kind) : low_or_gone(piece.node);
+        size_t spare, all = pld_add_relaxed(&pending[piece.node], piece.nbytes) + piece.nbytes;
+        int why = PLD_REASON_CGROUP_LOW;
+        if (!has_room(piece.node, all))
+                why = low_or_gone(piece.node);
+        else if (cgroup_has_room(0, &spare)) /* beside all that is pending, and so this one */
+                why = step_mapped(piece, kind);
         pld_sub_relaxed(&pending[piece.node], piece.nbytes);
         return why;
 }

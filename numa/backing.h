@@ -27,6 +27,7 @@ enum pld_reason {
         PLD_REASON_UNSUPPORTED,     /* the kernel has no such pages, or they are turned off */
         PLD_REASON_POOL_EMPTY,      /* the node's hugetlb pool has too few free pages */
         PLD_REASON_NODE_LOW,        /* the node would run out of memory */
+        PLD_REASON_CGROUP_LOW,      /* a limit of a control group would be passed */
         PLD_REASON_NODE_FORBIDDEN,  /* the node was taken from the process (cpuset) */
         PLD_REASON_BIND_REFUSED,    /* the kernel refuses binding to the node */
         PLD_REASON_BIND_FORBIDDEN,  /* binding is forbidden: used unbound, where it lies right */

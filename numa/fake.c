@@ -68,6 +68,7 @@ static cpu_set_t cpus;
 static bool has_numa, all_nodes, supports[PLD_BACKING_KINDS];
 static unsigned ncpus, nastray;
 static int astray_id;
+static _Atomic size_t cgroup_limit;
 static size_t reserve_limit, lock_limit, locked_bytes;
 static const char *disaster;
 static void (*before_populate)(void);
@@ -93,6 +94,7 @@ void pld_fake_reset(void)
         ncpus = nastray = 0;
         CPU_ZERO(&cpus);
         reserve_limit = 64 * PLD_GIB;
+        pld_store_relaxed(&cgroup_limit, 0);
         lock_limit = SIZE_MAX;
         locked_bytes = 0;
         disaster = NULL;
@@ -184,6 +186,11 @@ void pld_fake_unplug(int id)
 void pld_fake_set_support(enum pld_backing kind, bool has)
 {
         supports[kind] = has;
+}
+
+void pld_fake_set_cgroup(size_t nbytes)
+{
+        pld_store_relaxed(&cgroup_limit, nbytes);
 }
 
 void pld_fake_set_reserve_limit(size_t nbytes)
@@ -392,6 +399,21 @@ static int fake_memory(int id, struct pld_os_memory *out)
                 out->total += nodes[i].total;
                 out->available += nodes[i].nfree;
         }
+        pld_unlock(&lock);
+        return 0;
+}
+
+static int fake_cgroup_memory(struct pld_os_memory *out)
+{
+        size_t limit = pld_load_relaxed(&cgroup_limit);
+        if (limit == 0)
+                return -ENOENT;
+        pld_lock(&lock);
+        *out = (struct pld_os_memory){ .total = limit };
+        size_t used = 0;
+        for (int i = 0; i < PLD_NODE_IDS; i++)
+                used += nodes[i].total - nodes[i].nfree;
+        out->available = used < limit ? limit - used : 0;
         pld_unlock(&lock);
         return 0;
 }
@@ -860,6 +882,7 @@ static const struct pld_os fake = {
         .distances = fake_distances,
         .weight = fake_weight,
         .memory = fake_memory,
+        .cgroup_memory = fake_cgroup_memory,
         .pool_free = fake_pool_free,
         .supports = fake_supports,
         .cpu = pld_fake_cpu,

@@ -52,6 +52,7 @@ void pld_fake_set_weight(int id, unsigned weight); /* makes interleave a weighte
 void pld_fake_set_pool(int id, size_t npages);
 void pld_fake_set_gigantic(int id, size_t npages); /* its pool of 1G pages */
 void pld_fake_set_free(int id, size_t nbytes);
+void pld_fake_set_cgroup(size_t nbytes); /* for what is used of all nodes; 0: no limit */
 void pld_fake_set_huge(int id, size_t nfree, size_t ncollapsible);
 void pld_fake_unplug(int id); /* its memory is gone, and what lay there lies nowhere now */
 void pld_fake_set_support(enum pld_backing kind, bool has);

@@ -4,7 +4,8 @@ libpld_numa_la_SOURCES = \
 	numa/image.c numa/image.h \
 	numa/machine.c numa/machine.h \
 	numa/node_thread.c numa/node_thread.h \
-	numa/os.h numa/os_linux.c \
+	numa/os.h numa/os_text.h \
+	numa/os_cgroup.c numa/os_cgroup.h numa/os_linux.c \
 	numa/range.c numa/range.h
 
 # The fake machine: for tests, never part of the library.

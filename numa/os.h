@@ -48,6 +48,8 @@ struct pld_os {
         int (*distances)(int id, uint8_t row[PLD_NODE_IDS]);
         unsigned (*weight)(int id); /* of weighted interleave; >= 1 */
         int (*memory)(int id, struct pld_os_memory *out); /* id < 0: of all nodes together */
+        /* What the tightest limit of a control group leaves; -ENOENT: there is none. */
+        int (*cgroup_memory)(struct pld_os_memory *out);
         /* Free hugetlb pages of that kind, 1G or 2M; likewise. */
         int (*pool_free)(int id, enum pld_backing kind, size_t *npages);
         bool (*supports)(enum pld_backing kind);

@@ -15,6 +15,8 @@
  *     so memory is mapped without access, bound, and opened last; and large tables
  *     are opened piece by piece. What can only be read gets no memory of its own. */
 #include "numa/os.h"
+#include "numa/os_cgroup.h"
+#include "numa/os_text.h"
 
 #include "base/atomic.h"
 #include "base/bits.h"
@@ -68,26 +70,9 @@ const struct pld_os *pld_os = &pld_os_linux;
 
 /* --- reading sysfs and procfs --------------------------------------------------- */
 
-/* The file's text without its last newline. */
 static int read_text(const char *path, char text[TEXT_BYTES])
 {
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        size_t n = 0;
-        while (n < TEXT_BYTES - 1) {
-                ssize_t got = read(fd, text + n, TEXT_BYTES - 1 - n);
-                if (got < 0 && errno == EINTR)
-                        continue;
-                if (got <= 0)
-                        break;
-                n += (size_t)got;
-        }
-        close(fd);
-        if (n > 0 && text[n - 1] == '\n')
-                n--;
-        text[n] = '\0';
-        return 0;
+        return pld_text_read(path, text, TEXT_BYTES);
 }
 
 static int read_node_text(int id, const char *file, char text[TEXT_BYTES])
@@ -659,6 +644,7 @@ const struct pld_os pld_os_linux = {
         .distances = linux_distances,
         .weight = linux_weight,
         .memory = linux_memory,
+        .cgroup_memory = pld_cgroup_memory,
         .pool_free = linux_pool_free,
         .supports = linux_supports,
         .cpu = linux_cpu,

@@ -27,7 +27,7 @@ tests_numa_unit_SOURCES = \
 	tests/numa/test_image.c \
 	tests/numa/test_machine.c \
 	tests/numa/test_node_thread.c \
-	tests/numa/test_os_linux.c \
+	tests/numa/test_os_cgroup.c tests/numa/test_os_linux.c \
 	tests/numa/test_range.c
 tests_numa_unit_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_numa_unit_LDADD = libpld_fake.la $(FLOOR1) $(CRITERION_LIBS)

@@ -442,6 +442,28 @@ Test(backing, a_full_node_is_refused_and_not_the_oom_killers)
         cr_expect(back_one(1, 0) == PLD_BACKING_THP);
 }
 
+Test(backing, what_would_pass_a_cgroups_limit_is_refused_before_the_kernel_kills)
+{
+        enum pld_backing kind;
+        setup_nodes(2);
+        setup_started(NULL);
+        cr_expect(back_one(0, 0) == PLD_BACKING_THP);
+        pld_fake_set_cgroup(100 * PLD_MIB);
+        size_t n = 1;
+        while (n < 100 && pld_back(huge_at(n % 2, n), PLD_HUGE_BYTES, n % 2, &kind) == 0)
+                n++;
+        cr_expect(n * PLD_HUGE_BYTES > 90 * PLD_MIB && n * PLD_HUGE_BYTES < 100 * PLD_MIB, "%zu", n);
+        cr_expect(why(PLD_BACKING_THP, PLD_REASON_CGROUP_LOW) == 1);
+        cr_expect(why(PLD_BACKING_BASE, PLD_REASON_CGROUP_LOW) == 1);
+        cr_expect(pld_backing_fallbacks_total() == 2);
+        cr_expect(pld_back_lazily(huge_at(0, n), PLD_HUGE_BYTES, 0, &kind) == -EAGAIN);
+        pld_unback(huge_at(0, 0), PLD_HUGE_BYTES, PLD_BACKING_THP);
+        cr_expect(back_one(1, n + 1) == PLD_BACKING_THP, "what was given back can be had again");
+        pld_fake_set_cgroup(0);
+        cr_expect(back_one(1, n + 2) == PLD_BACKING_THP);
+        cr_expect(pld_fake_disaster() == NULL);
+}
+
 Test(backing, a_node_is_never_filled_to_the_brim)
 {
         setup_nodes(2);
