@@ -83,6 +83,8 @@ static inline void memory_collect(enum memory_mode mode)
 #define memory_wait_begin()   polder_blocking_begin()
 #define memory_wait_end()     polder_blocking_end()
 #define memory_poll()         polder_safepoint()
+/* Is a collection shading what this thread overwrites? */
+#define memory_in_cycle() ((polder_thread_.shading & 3) != 0)
 
 #elif defined MEMORY_BDWGC
 
@@ -142,6 +144,7 @@ static inline void memory_collect(enum memory_mode mode)
 #define memory_wait_begin()   ((void)0)
 #define memory_wait_end()     ((void)0)
 #define memory_poll()         ((void)0)
+#define memory_in_cycle()     true /* not known: any moment may be in one */
 
 #else
 
@@ -199,6 +202,7 @@ static inline void memory_collect(enum memory_mode mode)
 #define memory_wait_begin()   ((void)0)
 #define memory_wait_end()     ((void)0)
 #define memory_poll()         ((void)0)
+#define memory_in_cycle()     true /* not known: any moment may be in one */
 
 #endif
 

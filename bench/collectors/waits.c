@@ -62,6 +62,7 @@ void waits_begin(struct waits *waits, double seconds)
         waits->nbins = (size_t)(seconds * 1e9 / GAP_BIN_NS) + WINDOW_BINS + 1;
         waits->lost = own_array(waits->nbins, sizeof *waits->lost);
         waits->taken = own_array(waits->nbins, sizeof *waits->taken);
+        waits->cycle = own_array(waits->nbins, sizeof *waits->cycle);
         waits->schedstat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
         struct account account = read_account(waits);
         waits->ran_ns = account.ran;
@@ -146,8 +147,9 @@ static double percentile(const uint64_t *cells, uint64_t all, double part)
         return cell_us(WAIT_CELLS - 1);
 }
 
-/* Utilization of each window of ten milliseconds, at steps of a bin: the lowest, and that of
- * the worst hundredth. */
+/* Utilization of each window of ten milliseconds, at steps of a bin, in which a collection was
+ * under way (where that is not known, of each): the lowest, and that of the worst hundredth. A gap
+ * that a cycle began or ended in belongs to it, for the bins at its ends do. */
 struct utilization {
         double lowest, hundredth, mean;
 };
@@ -163,15 +165,16 @@ static struct utilization utilization(const struct waits *waits, unsigned n, boo
         for (unsigned i = 0; i <= STEPS; i++)
                 windows[i] = 0;
         double lost = 0;
-        size_t counted = 0;
+        size_t counted = 0, cycle = 0;
         for (size_t bin = 0; bin < nbins; bin++) {
                 for (unsigned i = 0; i < n; i++) {
+                        cycle = waits[i].cycle[bin] ? bin + WINDOW_BINS : cycle;
                         lost += waits[i].lost[bin] - (net ? waits[i].taken[bin] : 0.0);
                         if (bin >= WINDOW_BINS)
                                 lost -= waits[i].lost[bin - WINDOW_BINS] -
                                         (net ? waits[i].taken[bin - WINDOW_BINS] : 0.0);
                 }
-                if (bin + 1 < WINDOW_BINS)
+                if (bin + 1 < WINDOW_BINS || bin >= cycle)
                         continue;
                 double used = 1 - lost / all;
                 used = used < 0 ? 0 : used > 1 ? 1 : used;

@@ -19,6 +19,7 @@ struct waits {
          * it the kernel or the host took */
         uint64_t start, last;
         uint32_t *lost, *taken;
+        bool *cycle; /* was a collection under way? */
         size_t nbins;
         int schedstat;
         uint64_t read_at, ran_ns, queued_ns; /* when the thread's schedstat was last read */
@@ -51,6 +52,9 @@ static inline void waits_note(struct waits *waits, uint64_t ns)
 /* The thread is getting on: it was at `last`, and nothing that it wanted took long since. */
 static inline void waits_alive(struct waits *waits, uint64_t now)
 {
+        size_t bin = (now - waits->start) / GAP_BIN_NS;
+        if (memory_in_cycle() && bin < waits->nbins)
+                waits->cycle[bin] = true;
         if (now - waits->last > GAP_NS)
                 waits_gap_slow(waits, now);
         waits->last = now;
