@@ -12,6 +12,7 @@
  *     a cell might otherwise mark it after it was freed. */
 #include "arena/bump.h"
 
+#include "arena/stall.h"
 #include "base/check.h"
 
 #include <string.h>
@@ -122,8 +123,10 @@ static void give_up(struct pld_bump *bump, struct pld_slot *slot)
 
 static bool take_span(struct pld_bump *bump, struct pld_slot *slot, struct pld_central *central)
 {
+        struct pld_stall_span stall = pld_stall_begin();
         give_up(bump, slot);
         struct pld_span *span = pld_central_take(central);
+        pld_stall_end(stall, PLD_STALL_REFILL);
         if (!span)
                 return false;
         *slot = (struct pld_slot){ .central = central, .span = span };

@@ -15,6 +15,7 @@
 #include "arena/central.h"
 
 #include "arena/meta.h"
+#include "arena/stall.h"
 #include "base/check.h"
 
 enum { MAX_CENTRALS = 1 << 16, SWEEP_TRIES = 64 };
@@ -92,7 +93,9 @@ static struct pld_span *find_locked(struct pld_central *central)
                 if (!span)
                         return NULL;
                 size_t used;
+                struct pld_stall_span stall = pld_stall_begin();
                 span = sweep_one_locked(central, span, &used);
+                pld_stall_end(stall, PLD_STALL_SWEEP);
                 if (!span)
                         continue;
                 used = count_allocated(span); /* it may have been put back meanwhile */

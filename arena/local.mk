@@ -29,4 +29,5 @@ libpld_arena_la_SOURCES = \
 	arena/shed.c \
 	arena/size_class.c arena/size_class.h \
 	arena/span.c arena/span.h \
+	arena/stall.c arena/stall.h \
 	arena/sweep.c arena/sweep.h

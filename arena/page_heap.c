@@ -54,6 +54,7 @@
 #include "arena/extent.h"
 #include "arena/meta.h"
 #include "arena/page_heap_inside.h"
+#include "arena/stall.h"
 #include "base/clock.h"
 
 #include <errno.h>
@@ -167,7 +168,10 @@ static bool alloc_pages(struct pld_page_heap *heap, size_t npages, size_t align,
 /* The run is the caller's: only its own bits are written, and no one drops its pages. */
 static int populate(struct pld_page_heap *heap, struct pld_run *run)
 {
-        if (pld_populate((void *)run->at, run->npages << PLD_PAGE_SHIFT)) {
+        struct pld_stall_span stall = pld_stall_begin();
+        int error = pld_populate((void *)run->at, run->npages << PLD_PAGE_SHIFT);
+        pld_stall_end(stall, PLD_STALL_GROW);
+        if (error) {
                 pld_page_heap_free(*run);
                 return -ENOMEM;
         }
@@ -181,6 +185,14 @@ static int populate(struct pld_page_heap *heap, struct pld_run *run)
         return 0;
 }
 
+static size_t release_all(void)
+{
+        struct pld_stall_span stall = pld_stall_begin();
+        size_t nbytes = pld_page_heap_release(UINT64_MAX);
+        pld_stall_end(stall, PLD_STALL_RELEASE);
+        return nbytes;
+}
+
 int pld_page_heap_alloc(unsigned slice, size_t npages, size_t align, bool populated,
                         struct pld_run *out)
 {
@@ -189,8 +201,7 @@ int pld_page_heap_alloc(unsigned slice, size_t npages, size_t align, bool popula
         if (npages > heap->nall * PLD_HUGE_PAGES)
                 return -ENOMEM;
         bool done = alloc_pages(heap, npages, align, !populated, out);
-        if (!done && pld_load_relaxed(&pld_page_heaps.limit_bytes) &&
-            pld_page_heap_release(UINT64_MAX) > 0)
+        if (!done && pld_load_relaxed(&pld_page_heaps.limit_bytes) && release_all() > 0)
                 done = alloc_pages(heap, npages, align, !populated, out);
         if (!done)
                 return -ENOMEM;

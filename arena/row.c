@@ -10,6 +10,7 @@
 #include "arena/extent.h"
 #include "arena/meta.h"
 #include "arena/page_map.h"
+#include "arena/stall.h"
 #include "base/clock.h"
 
 #include <errno.h>
@@ -196,7 +197,10 @@ struct pld_huge *pld_page_heap_acquire_row(struct pld_page_heap *heap, size_t n,
                         return NULL;
 
         size_t nfresh = 0;
+        struct pld_stall_span stall = pld_stall_begin();
         int error = back_busy(heap, huge, n, lazily && !pld_page_heaps.populate_all, &nfresh);
+        if (nfresh)
+                pld_stall_end(stall, PLD_STALL_GROW);
 
         pld_lock(&heap->lock);
         pld_add_relaxed(&heap->nbacked, nfresh);

@@ -5,6 +5,7 @@ libpld_base_la_SOURCES = \
 	base/check.c base/check.h \
 	base/clock.h \
 	base/futex.h \
+	base/histogram.c base/histogram.h \
 	base/list.h \
 	base/lock.c base/lock.h \
 	base/parse.c base/parse.h \

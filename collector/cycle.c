@@ -76,7 +76,7 @@ static size_t nslots;                 /* run lock: that were in its journal */
 static struct pld_survey survey;      /* run lock: what it has found */
 static bool keeps_marks;              /* run lock: so the flip says */
 
-static _Atomic uint64_t nstops, stop_ns_total, stop_ns_max, handshake_ns_max;
+struct pld_histogram pld_stop_times, pld_stop_cpu_times, pld_handshake_times;
 
 /* ---- Steps of threads ---------------------------------------------------------------- */
 
@@ -132,13 +132,6 @@ static bool had_work_locked(void)
         return some_had_work;
 }
 
-static void raise_to(_Atomic uint64_t *most, uint64_t value)
-{
-        uint64_t was = pld_load_relaxed(most);
-        while (value > was && !pld_cas_relaxed(most, &was, value))
-                ;
-}
-
 /* ---- The cycle, in order ------------------------------------------------------------------ */
 
 static void set_phase_locked(enum pld_phase phase, unsigned char shading, bool black)
@@ -154,7 +147,7 @@ static void handshake(enum pld_phase phase, pld_step step, unsigned char shading
         uint64_t start_ns = pld_now_ns();
         set_phase_locked(phase, shading, black);
         pld_threads_handshake_locked(step);
-        raise_to(&handshake_ns_max, pld_now_ns() - start_ns);
+        pld_histogram_add(&pld_handshake_times, pld_now_ns() - start_ns);
         if (had_work)
                 *had_work = had_work_locked();
         pld_threads_unlock();
@@ -262,11 +255,10 @@ static void flip_locked(void)
         set_phase_locked(PLD_PHASE_IDLE, keeps_marks ? PLD_SHADE_NOTE : 0, false);
 }
 
-static uint64_t count_stop(uint64_t took_ns)
+static uint64_t count_stop(uint64_t took_ns, uint64_t cpu_ns)
 {
-        pld_add_relaxed(&nstops, 1);
-        pld_add_relaxed(&stop_ns_total, took_ns);
-        raise_to(&stop_ns_max, took_ns);
+        pld_histogram_add(&pld_stop_times, took_ns);
+        pld_histogram_add(&pld_stop_cpu_times, cpu_ns);
         return took_ns;
 }
 
@@ -278,7 +270,7 @@ static enum outcome stop_and_flip(bool may_be_late, bool may_be_grey, uint64_t *
 {
         enum outcome outcome = FLIPPED;
         pld_threads_lock();
-        uint64_t start_ns = pld_now_ns();
+        uint64_t cpu_ns = pld_thread_cpu_ns(), start_ns = pld_now_ns();
         uint64_t within_ns = pld_settings.stagger ? 1 : STOP_WITHIN_NS; /* 1: often late */
         if (!pld_threads_stop_locked(step_flush, may_be_late ? within_ns : 0)) {
                 outcome = LATE;
@@ -290,7 +282,8 @@ static enum outcome stop_and_flip(bool may_be_late, bool may_be_grey, uint64_t *
         }
         if (outcome == FLIPPED)
                 flip_locked();
-        *stop_ns += count_stop(pld_threads_resume_locked() - start_ns);
+        cpu_ns = pld_thread_cpu_ns() - cpu_ns;
+        *stop_ns += count_stop(pld_threads_resume_locked() - start_ns, cpu_ns);
         pld_threads_unlock();
         return outcome;
 }
@@ -348,6 +341,7 @@ static void run_stopped(struct pld_trace *trace)
         finish();
         trace->begin_ns = pld_now_ns();
         pld_threads_lock();
+        uint64_t cpu_ns = pld_thread_cpu_ns();
         trace->mark_ns = trace->stop_ns = pld_now_ns();
         pld_threads_stop_locked(step_stopped_scan, 0);
         begin_marking();
@@ -357,7 +351,8 @@ static void run_stopped(struct pld_trace *trace)
         trace->sweep_ns = pld_now_ns();
         trace->heap_after = pld_pacer_read();
         sweep();
-        trace->stopped_ns = count_stop(pld_threads_resume_locked() - trace->stop_ns);
+        cpu_ns = pld_thread_cpu_ns() - cpu_ns;
+        trace->stopped_ns = count_stop(pld_threads_resume_locked() - trace->stop_ns, cpu_ns);
         pld_threads_unlock();
 }
 
@@ -527,15 +522,9 @@ int polder_collect_start(void)
         return 0;
 }
 
-struct pld_cycle_times pld_cycle_read(void)
+uint64_t pld_cycles_done(void)
 {
-        return (struct pld_cycle_times){
-                .cycles = pld_load_relaxed(&nfinished),
-                .stops = pld_load_relaxed(&nstops),
-                .stop_ns_total = pld_load_relaxed(&stop_ns_total),
-                .stop_ns_max = pld_load_relaxed(&stop_ns_max),
-                .handshake_ns_max = pld_load_relaxed(&handshake_ns_max),
-        };
+        return pld_load_relaxed(&nfinished);
 }
 
 /* ---- fork(): no cycle is under way in the child --------------------------------------------- */

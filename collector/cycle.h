@@ -3,6 +3,7 @@
 #define PLD_COLLECTOR_CYCLE_H
 
 #include "base/atomic.h"
+#include "base/histogram.h"
 
 #include <polder/collected.h>
 
@@ -45,10 +46,9 @@ static inline void pld_cycle_run_due(struct pld_thread *self)
                 pld_cycle_run_due_slow(self);
 }
 
-struct pld_cycle_times {
-        uint64_t cycles, stops, stop_ns_total, stop_ns_max, handshake_ns_max;
-};
-struct pld_cycle_times pld_cycle_read(void);
+uint64_t pld_cycles_done(void);
+/* ns; the second: CPU time of the thread that runs the cycle. */
+extern struct pld_histogram pld_stop_times, pld_stop_cpu_times, pld_handshake_times;
 
 void pld_cycle_fork_prepare(void);
 void pld_cycle_fork_parent(void);

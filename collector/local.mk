@@ -6,6 +6,7 @@ libpld_collector_la_SOURCES = \
 	collector/grey.c collector/grey.h \
 	collector/journal.c collector/journal.h \
 	collector/last_resort.c collector/last_resort.h \
+	collector/histograms.c collector/histograms.h \
 	collector/layout.c collector/layout.h \
 	collector/mark.c collector/mark.h \
 	collector/new.c \

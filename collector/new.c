@@ -10,6 +10,7 @@
  *     the shortest path looks for a central that is never there, and the next one looks
  *     at the thread's CPU (arena/cache.c, K3). A run of the node that a thread has left
  *     stays where it is until a flip, or until the thread is back. */
+#include "arena/stall.h"
 #include "base/check.h"
 #include "collector/last_resort.h"
 #include "collector/pacer.h"
@@ -30,11 +31,13 @@ static void *no_memory(int error)
 /* Makes sure that the next span needs no system call, if that can be (N2). */
 static PLD_NOINLINE void wait_for_room(struct pld_thread *self, unsigned slice)
 {
+        struct pld_stall_span stall = pld_stall_begin();
         pld_enter();
         pld_thread_block(self);
         pld_page_heap_grow(slice, PLD_HUGE_BYTES, false);
         pld_thread_unblock(self);
         pld_leave();
+        pld_stall_end(stall, PLD_STALL_GROW);
 }
 
 static unsigned slice_now(const struct pld_thread *self)
@@ -83,7 +86,9 @@ static PLD_NOINLINE void *new_small_resort(struct pld_thread *self, struct pld_s
         void *object = NULL;
         for (;;) {
                 pld_leave();
+                struct pld_stall_span stall = pld_stall_begin();
                 bool hope = pld_last_resort_try(&resort, pld_classes[shape->class].nbytes);
+                pld_stall_end(stall, PLD_STALL_COLLECT);
                 object = refill_from_outside(self, shape);
                 if (object || !hope)
                         break;
@@ -95,6 +100,7 @@ static PLD_NOINLINE void *new_small_resort(struct pld_thread *self, struct pld_s
 /* Entered and left inside Polder, but not in between. */
 static PLD_NOINLINE void *new_small_slow(struct pld_shape *shape)
 {
+        pld_stall_start_sum();
         struct pld_thread *self = pld_thread_attach();
         if (!self)
                 return NULL;
@@ -103,7 +109,10 @@ static PLD_NOINLINE void *new_small_slow(struct pld_shape *shape)
         pld_leave(); /* a poll */
         pld_pacer_assist(self);
         void *object = refill_from_outside(self, shape);
-        return object ? object : new_small_resort(self, shape); /* N3 */
+        if (pld_unlikely(!object))
+                object = new_small_resort(self, shape); /* N3 */
+        pld_stall_sum_up();
+        return object;
 }
 
 /* Debugging: the thread's former newest object is that no more. */
@@ -155,26 +164,38 @@ static PLD_NOINLINE struct pld_span *large_span(struct pld_thread *self, struct 
         return span;
 }
 
+static PLD_NOINLINE bool large_resort_try(struct pld_last_resort *resort, size_t nbytes)
+{
+        struct pld_stall_span stall = pld_stall_begin();
+        bool hope = pld_last_resort_try(resort, nbytes);
+        pld_stall_end(stall, PLD_STALL_COLLECT);
+        return hope;
+}
+
 static PLD_NOINLINE void *new_large(struct pld_shape *shape, size_t nbytes, int slice)
 {
         struct pld_thread *self = pld_thread_attach();
         if (!self || nbytes > PTRDIFF_MAX)
                 return no_memory(self ? EINVAL : ENOMEM);
+        pld_stall_start_sum();
         if (pld_rules_shading)
                 pld_rules_settle_newest(self);
         polder_safepoint();
         pld_pacer_assist(self);
+        struct pld_stall_span stall = pld_stall_begin();
         unsigned on = slice < 0 ? slice_now(self) : (unsigned)slice;
         struct pld_last_resort resort = { 0 };
         struct pld_span *span;
         do
                 span = large_span(self, shape, nbytes, on, slice >= 0); /* N1 */
-        while (!span && pld_last_resort_try(&resort, nbytes)); /* N3 */
+        while (!span && large_resort_try(&resort, nbytes)); /* N3 */
         pld_last_resort_end(&resort);
         if (!span)
                 return no_memory(ENOMEM);
         if (!span->zeroed)
                 memset((void *)span->start, 0, span->nbytes);
+        pld_stall_end(stall, PLD_STALL_LARGE);
+        pld_stall_sum_up();
         void *object = (void *)span->start;
         if (pld_rules_shading)
                 pld_rules_clear(object, span->nbytes);

@@ -26,6 +26,7 @@
  * K3  goal and trigger are the last full cycle's, and do not move with young ones. */
 #include "collector/pacer.h"
 
+#include "arena/stall.h"
 #include "base/clock.h"
 #include "base/check.h"
 #include "base/futex.h"
@@ -60,7 +61,7 @@ static _Atomic double debt_per_byte;    /* 0: nobody assists */
 static _Atomic int64_t credit;          /* scanned by workers, not yet used by assists */
 static _Atomic uint64_t scanned, marked;  /* by this cycle */
 static _Atomic uint64_t cycle_cpu_ns, total_cpu_ns;
-static _Atomic uint64_t nassists, stall_ns_max;
+static _Atomic uint64_t nassists;
 
 /* Of full and of young cycles: */
 static double expected_scan[2];     /* lock: bytes, smoothed */
@@ -204,13 +205,6 @@ static bool pay_from_credit(struct pld_thread *self)
         return false;
 }
 
-static void raise_stall(uint64_t ns)
-{
-        uint64_t most = pld_load_relaxed(&stall_ns_max);
-        while (ns > most && !pld_cas_relaxed(&stall_ns_max, &most, ns))
-                ;
-}
-
 /* The heap is well past its goal: the cycle is there, but does not get far enough. */
 static bool is_far_over_goal(void)
 {
@@ -229,7 +223,7 @@ static PLD_NOINLINE void give_way(struct pld_thread *self)
         pld_futex_wait(&never_woken, 0, GIVE_WAY_NS);
         pld_thread_unblock(self);
         pld_leave();
-        raise_stall(pld_now_ns() - start_ns);
+        pld_stall_note(PLD_STALL_PACE, pld_now_ns() - start_ns);
 }
 
 void pld_pacer_assist(struct pld_thread *self)
@@ -263,7 +257,7 @@ void pld_pacer_assist(struct pld_thread *self)
         if (done == 0)
                 self->assist_debt = 0;
         pld_add_relaxed(&nassists, 1);
-        raise_stall(took_ns);
+        pld_stall_note(PLD_STALL_ASSIST, took_ns);
 }
 
 /* ---- The cycle ------------------------------------------------------------------------------- */
@@ -462,7 +456,6 @@ struct pld_pace pld_pacer_read(void)
                 .trigger = pld_load_relaxed(&trigger),
                 .allocated = pld_load_relaxed(&allocated_ever),
                 .assists = pld_load_relaxed(&nassists),
-                .stall_ns_max = pld_load_relaxed(&stall_ns_max),
                 .mark_ns = pld_load_relaxed(&total_cpu_ns),
                 .cycle_mark_ns = pld_load_relaxed(&cycle_cpu_ns),
         };

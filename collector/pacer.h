@@ -41,7 +41,7 @@ void pld_pacer_fork_done(void);
 struct pld_pace {
         size_t live, heap, goal, trigger;  /* bytes */
         uint64_t allocated;                /* bytes, ever */
-        uint64_t assists, stall_ns_max, mark_ns, cycle_mark_ns;
+        uint64_t assists, mark_ns, cycle_mark_ns;
 };
 struct pld_pace pld_pacer_read(void);
 

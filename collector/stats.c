@@ -2,12 +2,14 @@
  *
  * A table names each figure with its unit and its place in the struct; all are 64 bits
  * wide. The three formats walk the tables, so a figure that is added to one of them is
- * in all three. Those of a node are read in node_stats.c. Nothing here is locked:
- * figures are read one by one while the program runs. */
+ * in all three. Those of a node are read in node_stats.c, times in histograms.c. Nothing
+ * here is locked: figures are read one by one while the program runs. */
 #include "arena/arena.h"
+#include "arena/stall.h"
 #include "base/check.h"
 #include "collector/cycle.h"
 #include "collector/generation.h"
+#include "collector/histograms.h"
 #include "collector/pacer.h"
 #include "collector/start.h"
 
@@ -72,14 +74,15 @@ int polder_stats_read(struct polder_stats *stats)
                 return -EINVAL;
         struct polder_stats now = { .struct_size = room };
         if (pld_load_acquire(&pld_started)) {
-                struct pld_cycle_times times = pld_cycle_read();
                 struct pld_pace pace = pld_pacer_read();
-                now.cycles = times.cycles;
-                now.stops = times.stops;
-                now.stop_ns_total = times.stop_ns_total;
-                now.stop_ns_max = times.stop_ns_max;
-                now.handshake_ns_max = times.handshake_ns_max;
-                now.stall_ns_max = pace.stall_ns_max;
+                struct pld_histogram_copy stops;
+                pld_histogram_copy(&pld_stop_times, &stops);
+                now.cycles = pld_cycles_done();
+                now.stops = stops.count;
+                now.stop_ns_total = stops.sum;
+                now.stop_ns_max = stops.max;
+                now.handshake_ns_max = pld_load_relaxed(&pld_handshake_times.max);
+                now.stall_ns_max = pld_load_relaxed(&pld_stall_sums.max);
                 now.mark_ns_total = pace.mark_ns;
                 now.swept_bytes = pld_load_relaxed(&pld_swept_bytes);
                 now.allocated_bytes = pace.allocated;
@@ -143,7 +146,9 @@ static void print_json(FILE *to, const struct polder_stats *stats,
                                 value_of(&nodes[n], &node_figures[i]));
                 fputs(" }", to);
         }
-        fputs("] }\n", to);
+        fputs("], ", to);
+        pld_histograms_print_json(to);
+        fputs(" }\n", to);
 }
 
 static const char *type_of(const struct figure *figure)
@@ -173,11 +178,11 @@ int polder_stats_print(FILE *to, const char *format)
         polder_stats_read(&stats);
         unsigned nnodes = read_nodes(nodes);
         if (!strcmp(format, "text"))
-                print_text(to, &stats, nodes, nnodes);
+                print_text(to, &stats, nodes, nnodes), pld_histograms_print_text(to);
         else if (!strcmp(format, "json"))
                 print_json(to, &stats, nodes, nnodes);
         else if (!strcmp(format, "prometheus"))
-                print_prometheus(to, &stats, nodes, nnodes);
+                print_prometheus(to, &stats, nodes, nnodes), pld_histograms_print_prometheus(to);
         else
                 return -EINVAL;
         return ferror(to) ? -EIO : 0;

@@ -3,6 +3,7 @@ dist_man_MANS = \
 	doc/polder_collect.3 \
 	doc/polder_extents.3 \
 	doc/polder_heap.3 \
+	doc/polder_histogram.3 \
 	doc/polder_malloc.3 \
 	doc/polder_new.3 \
 	doc/polder_pool.3 \

@@ -13,6 +13,7 @@ tests_base_unit_SOURCES = \
 	tests/base/test_check.c \
 	tests/base/test_clock.c \
 	tests/base/test_futex.c \
+	tests/base/test_histogram.c \
 	tests/base/test_list.c \
 	tests/base/test_lock.c \
 	tests/base/test_parse.c \

@@ -59,9 +59,48 @@ struct polder_node_stats {
 /* 0; -EINVAL for a size that is not known; -ENOENT for a node that Polder does not use,
  * or before it has started. */
 int polder_node_stats_read(int node, struct polder_node_stats *stats);
-/* Everything: what is above, and the same of each node.
+/* Everything: what is above, the same of each node, and the histograms.
  * format: "text", "json" or "prometheus"; 0, -EINVAL, or -EIO. */
 int polder_stats_print(FILE *to, const char *format);
+
+/* Times that are kept as histograms, from the start of the process on. An allocation's
+ * stall is the sum of what it waited for; each cause is kept by itself, too. */
+enum polder_histogram_kind {
+        POLDER_STOP,          /* threads held at once; those given up count, too */
+        POLDER_STOP_CPU,      /* CPU time that the thread which runs the cycle used in each */
+        POLDER_HANDSHAKE,     /* from asking all threads for a step to the last answer */
+        POLDER_STALL,         /* of allocations, whatever the cause */
+        POLDER_STALL_ASSIST,  /* marking, to pay for what was allocated */
+        POLDER_STALL_PACE,    /* waiting while the heap is far past its goal */
+        POLDER_STALL_REFILL,  /* finding the next span of objects */
+        POLDER_STALL_SWEEP,   /* sweeping spans for that */
+        POLDER_STALL_GROW,    /* waiting for the kernel's memory; malloc's as well */
+        POLDER_STALL_RELEASE, /* giving memory back, to stay below a hard limit */
+        POLDER_STALL_LARGE,   /* finding and zeroing the pages of a large object */
+        POLDER_STALL_COLLECT, /* waiting for a collection, as there was no memory */
+        POLDER_HISTOGRAMS     /* how many there are */
+};
+
+/* Percentiles are known to one part in 16, rounded up; the sum and the maximum exactly. */
+struct polder_histogram {
+        size_t struct_size; /* set by the caller */
+        uint64_t count, sum_ns, max_ns;
+        uint64_t p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns;
+};
+
+struct polder_histogram_bucket {
+        uint64_t upto_ns; /* values up to this, and above the bucket before */
+        uint64_t count;
+};
+
+/* 0, or -EINVAL for a kind or a size that is not known. Thread-safe, as all here. */
+int polder_histogram_read(enum polder_histogram_kind kind, struct polder_histogram *out);
+/* Fills in at most n of the buckets with anything in them, the shortest times first, and
+ * returns how many there are; there are never more than 592. */
+size_t polder_histogram_buckets(enum polder_histogram_kind kind,
+                                struct polder_histogram_bucket *out, size_t n);
+/* Such as "stop" or "stall_assist"; NULL for a kind that is not known. */
+const char *polder_histogram_name(enum polder_histogram_kind kind);
 
 /* What memory is made of: one row for each node and kind of pages of which there is any. */
 struct polder_backing {

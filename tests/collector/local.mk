@@ -8,6 +8,7 @@ tests_collector_unit_SOURCES = \
 	tests/collector/test_generation.c \
 	tests/collector/test_grey.c \
 	tests/collector/test_handshake.c \
+	tests/collector/test_histograms.c \
 	tests/collector/test_layout.c \
 	tests/collector/test_mark.c \
 	tests/collector/test_new.c \

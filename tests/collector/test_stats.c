@@ -7,7 +7,8 @@
 enum {
         NFIGURES = (sizeof(struct polder_stats) - sizeof(size_t)) / 8,
         BEFORE_NODE_FIGURES = offsetof(struct polder_node_stats, tier),
-        NNODE_FIGURES = (sizeof(struct polder_node_stats) - BEFORE_NODE_FIGURES) / 8
+        NNODE_FIGURES = (sizeof(struct polder_node_stats) - BEFORE_NODE_FIGURES) / 8,
+        NTIME_FIGURES = (sizeof(struct polder_histogram) - sizeof(size_t)) / 8
 };
 
 Test(stats, before_the_start_all_is_zero)
@@ -90,7 +91,8 @@ Test(stats, text_is_a_name_and_a_number_a_line)
                 if (!strcmp(name, "cycles"))
                         cr_expect_eq(value, 2);
         cr_expect_eq(*rest, '\0', "rest: %s", rest);
-        cr_expect_eq(n, NFIGURES + pld_machine.nnodes * NNODE_FIGURES);
+        cr_expect_eq(n, NFIGURES + pld_machine.nnodes * NNODE_FIGURES +
+                            POLDER_HISTOGRAMS * NTIME_FIGURES);
         free(text);
 }
 
@@ -124,6 +126,28 @@ static unsigned parse_json(const char **text)
         return n + 1;
 }
 
+static void expect_histograms_in_json(const char *at)
+{
+        static const char start[] = "], \"histograms\": [";
+        cr_assert_eq(strncmp(at, start, sizeof start - 1), 0, "%s", at);
+        at += sizeof start - 1;
+        for (int kind = 0; kind < POLDER_HISTOGRAMS; kind++) {
+                char name[64];
+                unsigned long long count = 0, sum, upto, n;
+                int used = 0;
+                sscanf(at, "{ \"name\": \"%63[a-z_]\", \"count\": %llu,%n", name, &count, &used);
+                cr_assert_gt(used, 0, "%s", at);
+                cr_expect_str_eq(name, polder_histogram_name((enum polder_histogram_kind)kind));
+                at = strchr(at, '[') + 1;
+                for (sum = 0; sscanf(at, "[%llu, %llu]%n", &upto, &n, &used) == 2; sum += n)
+                        at += used + (at[used] == ',' ? 2 : 0);
+                cr_expect_eq(sum, count, "%s", name);
+                cr_assert_eq(strncmp(at, "] }", 3), 0, "%s", at);
+                at += 3 + (at[3] == ',' ? 2 : 0);
+        }
+        cr_expect_str_eq(at, "] }\n");
+}
+
 Test(stats, json_is_an_object_of_numbers_with_one_of_each_node)
 {
         collected_start();
@@ -135,8 +159,47 @@ Test(stats, json_is_an_object_of_numbers_with_one_of_each_node)
                 at += strspn(at, " ,");
                 cr_expect_eq(parse_json(&at), NNODE_FIGURES + 1);
         }
-        cr_expect_str_eq(at, "] }\n");
+        expect_histograms_in_json(at);
         free(text);
+}
+
+/* As the format wants it: bounds rise, counts add up, and the last is all. Returns that. */
+static unsigned long long expect_histograms_in_prometheus(const char *text, const char *label,
+                                                          const char *family)
+{
+        char start[128], rest[128];
+        unsigned long long count, last = 0;
+        double bound, before = 0;
+        unsigned n = 0;
+        snprintf(start, sizeof start, "# TYPE polder_%s_seconds histogram\n", family);
+        const char *at = strstr(text, start);
+        cr_assert_not_null(at, "%s", start);
+        snprintf(start, sizeof start, "polder_%s_seconds_bucket{%s%sle=\"", family, label,
+                 *label ? "," : "");
+        at = strstr(at, start);
+        cr_assert_not_null(at, "%s", start);
+        for (; !strncmp(at, start, strlen(start)); at = strchr(at, '\n') + 1, n++) {
+                const char *value = at + strlen(start);
+                if (!strncmp(value, "+Inf", 4))
+                        bound = 1e300, sscanf(value, "+Inf\"} %llu", &count);
+                else
+                        cr_assert_eq(sscanf(value, "%lf\"} %llu", &bound, &count), 2, "%s", at);
+                cr_assert_gt(bound, before);
+                cr_assert_geq(count, last);
+                before = bound;
+                last = count;
+        }
+        cr_expect_gt(n, 10);
+        cr_expect_eq(before, 1e300);
+        snprintf(rest, sizeof rest, *label ? "polder_%s_seconds_sum{%s} " : "polder_%s_seconds_sum%s ",
+                 family, label);
+        cr_assert_eq(strncmp(at, rest, strlen(rest)), 0, "%s", at);
+        at = strchr(at, '\n') + 1;
+        snprintf(rest, sizeof rest,
+                 *label ? "polder_%s_seconds_count{%s} %llu\n" : "polder_%s_seconds_count%s %llu\n",
+                 family, label, last);
+        cr_assert_eq(strncmp(at, rest, strlen(rest)), 0, "%s", at);
+        return last;
 }
 
 Test(stats, prometheus_has_a_type_and_a_sample_each)
@@ -157,7 +220,8 @@ Test(stats, prometheus_has_a_type_and_a_sample_each)
                         cr_expect_eq(value, 2);
         }
         cr_expect_eq(n, NFIGURES);
-        for (n = 0; sscanf(rest, "# TYPE %63s %15s\n%n", name, type, &used) == 2; n++) {
+        for (n = 0; n < NNODE_FIGURES &&
+                    sscanf(rest, "# TYPE %63s %15s\n%n", name, type, &used) == 2; n++) {
                 rest += used;
                 cr_expect_eq(strncmp(name, "polder_node_", 12), 0);
                 for (unsigned i = 0; i < pld_machine.nnodes; i++) {
@@ -172,7 +236,13 @@ Test(stats, prometheus_has_a_type_and_a_sample_each)
                 }
         }
         cr_expect_eq(n, NNODE_FIGURES);
-        cr_expect_eq(*rest, '\0', "rest: %s", rest);
+        cr_expect_eq(expect_histograms_in_prometheus(rest, "", "stop"), stats_now().stops);
+        for (int kind = POLDER_STALL + 1; kind < POLDER_HISTOGRAMS; kind++) {
+                char label[64];
+                snprintf(label, sizeof label, "cause=\"%s\"",
+                         polder_histogram_name((enum polder_histogram_kind)kind) + 6);
+                expect_histograms_in_prometheus(rest, label, "stall_cause");
+        }
         free(text);
 }
 
