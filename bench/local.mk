@@ -23,12 +23,16 @@ bench_mark_graph_LDADD = $(FLOOR3)
 bench_pool_pair_SOURCES = bench/pool_pair.c
 bench_pool_pair_LDADD = $(FLOOR2)
 if HAVE_BASELINE
-BENCH_PAIRS += bench/malloc_pair
+BENCH_PAIRS += bench/malloc_pair bench/queue_pair
 endif
 EXTRA_PROGRAMS += $(BENCH_PAIRS)
 bench_malloc_pair_SOURCES = bench/malloc_pair.c
 bench_malloc_pair_CFLAGS = $(AM_CFLAGS) -fno-builtin-malloc -fno-builtin-free
 bench_malloc_pair_LDADD = $(FLOOR2) $(JEMALLOC_LIBS)
+bench_queue_pair_SOURCES = bench/queue_pair.c examples/lockfree/queue.c examples/lockfree/queue.h
+bench_queue_pair_CPPFLAGS = $(AM_CPPFLAGS) $(JEMALLOC_CFLAGS) $(URCU_CFLAGS)
+bench_queue_pair_CFLAGS = $(AM_CFLAGS) -O2
+bench_queue_pair_LDADD = $(FLOOR3) $(JEMALLOC_LIBS) $(URCU_LIBS) -lurcu-cds
 
 # The loads of bench/collectors.sh, over Polder; the script compiles them for the contestants.
 # They are no scripts of libtool's, so that callgrind sees them.

@@ -12,4 +12,4 @@ dist_man_MANS = \
 	doc/polder_store.3 \
 	doc/polder_thread.3 \
 	doc/polder_weak.3
-EXTRA_DIST += doc/design.md doc/tour.md
+EXTRA_DIST += doc/design.md doc/lockfree.md doc/tour.md

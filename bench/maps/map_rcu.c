@@ -31,8 +31,9 @@ void map_start(size_t expected)
                 nbuckets *= 2;
         if (memory_start())
                 abort();
-        table = cds_lfht_new_flavor(nbuckets, nbuckets, 0, CDS_LFHT_AUTO_RESIZE | CDS_LFHT_ACCOUNTING,
-                                    &urcu_qsbr_flavor, NULL);
+        table =
+            cds_lfht_new_flavor(nbuckets, nbuckets, 0, CDS_LFHT_AUTO_RESIZE | CDS_LFHT_ACCOUNTING,
+                                &urcu_qsbr_flavor, NULL);
         if (!table)
                 abort();
 }
@@ -69,7 +70,7 @@ void map_set(uint64_t key, uint64_t nwords)
         cds_lfht_node_init(&entry->node);
         content_fill(&entry->content, key, nwords);
         struct cds_lfht_node *old =
-                cds_lfht_add_replace(table, map_hash(key), matches, &key, &entry->node);
+            cds_lfht_add_replace(table, map_hash(key), matches, &key, &entry->node);
         if (old)
                 memory_retire(caa_container_of(old, struct entry, node));
 }
