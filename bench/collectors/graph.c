@@ -9,9 +9,10 @@
  *   arrays   64 wide arrays, that refer to leaves of 48 bytes at random
  *   mixed    as many nodes of a random graph, of lists, of a tree and of a table
  *
- * The whole heap is collected some times and nothing is freed: so it is all marking. The bound,
- * measured beside it in the same memory (bound.c), is what a loop can do that knows the
- * graph and nothing else. */
+ * The whole heap is collected some times and nothing is freed: so it is all marking. Where that
+ * can be done beside the program it is, by as many markers as are set; in a stop the thread that
+ * asks marks, too. The bound, measured beside it in the same memory (bound.c), is what a loop can
+ * do that knows the graph and nothing else. */
 #include "bench/collectors/graph.h"
 
 #include <string.h>
@@ -234,7 +235,7 @@ static void make_and_collect(const struct setting *setting, unsigned index)
         double millions = (double)reached / 1e6;
         say("shape=%s objects=%llu stopped_mobj_s=%.3f concurrent_mobj_s=%.3f mobj_s=%.3f",
             setting->shape, (unsigned long long)reached, millions / stopped, millions / concurrent,
-            millions / (stopped < concurrent ? stopped : concurrent));
+            millions / (MEMORY_STOPS_ONLY && stopped < concurrent ? stopped : concurrent));
         if (one > 0)
                 say("bound1_mobj_s=%.3f bound2_mobj_s=%.3f", millions / one, millions / two);
 }

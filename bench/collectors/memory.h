@@ -19,8 +19,9 @@ enum memory_mode { MEMORY_CONCURRENT, MEMORY_STOPPED };
 
 #include <polder/polder.h>
 
-#define MEMORY_NAME      "polder"
-#define MEMORY_IS_MANUAL false
+#define MEMORY_NAME       "polder"
+#define MEMORY_STOPS_ONLY false
+#define MEMORY_IS_MANUAL  false
 
 typedef const struct polder_layout *memory_kind;
 
@@ -91,8 +92,9 @@ static inline void memory_collect(enum memory_mode mode)
 #define GC_THREADS
 #include <gc/gc.h>
 
-#define MEMORY_NAME      "bdwgc"
-#define MEMORY_IS_MANUAL false
+#define MEMORY_NAME       "bdwgc"
+#define MEMORY_STOPS_ONLY true /* every collection is a stop */
+#define MEMORY_IS_MANUAL  false
 
 typedef size_t memory_kind;
 
@@ -148,8 +150,9 @@ static inline void memory_collect(enum memory_mode mode)
 
 #else
 
-#define MEMORY_NAME      "malloc"
-#define MEMORY_IS_MANUAL true
+#define MEMORY_NAME       "malloc"
+#define MEMORY_STOPS_ONLY true
+#define MEMORY_IS_MANUAL  true
 
 typedef size_t memory_kind;
 
