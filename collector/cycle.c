@@ -54,6 +54,7 @@ enum {
         STAGGERED_TRIES = 4,
         STOP_WITHIN_NS = 250000,
         SWEEP_BATCH = 64,
+        OWN_BYTES = 8 << 20,    /* of scanning that whoever runs a young cycle does itself */
         UPDATE_NS = 1000000
 };
 
@@ -187,6 +188,13 @@ static void begin_with_old(void)
                 pld_store_relaxed(&pld_grey_overflow, true);
 }
 
+/* A young cycle has little to mark, mostly, and is the better the sooner it is over: what is
+ * born meanwhile grows old unseen. */
+static bool wants_workers(void)
+{
+        return pld_workers_count() > 0 && (!young || pld_pacer_expects() > OWN_BYTES);
+}
+
 /* Roots and records, under a credit, so that nobody takes the marking for done. */
 static void begin_marking(void)
 {
@@ -198,13 +206,14 @@ static void begin_marking(void)
         pld_pacer_add_work(own.scanned_bytes, own.marked_bytes, pld_now_ns() - start_ns);
         own.scanned_bytes = own.marked_bytes = 0;
         pld_pacer_marking_begins();
-        pld_workers_wake();
+        if (wants_workers())
+                pld_workers_wake();
         pld_marker_flush(&own);
 }
 
 static void await_dry(void)
 {
-        if (pld_workers_count() == 0) {
+        if (!wants_workers()) {
                 pld_mark_dry(&own);
                 return;
         }

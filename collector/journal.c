@@ -138,6 +138,7 @@ static struct pld_grey_chunk *take_all(void)
 
 static void shade_item(struct pld_marker *marker, uintptr_t item)
 {
+        PLD_ASSERT(is_old(item, false)); /* J5 */
         if (item & OBJECT)
                 pld_marker_queue(marker, item - OBJECT);
         else /* Acquire: pairs with polder_store's release. */

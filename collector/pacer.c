@@ -306,6 +306,14 @@ void pld_pacer_update(void)
         pld_store_relaxed(&debt_per_byte, left / (room > floor ? room : floor));
 }
 
+double pld_pacer_expects(void)
+{
+        pld_lock(&lock);
+        double bytes = expected_scan[young];
+        pld_unlock(&lock);
+        return bytes;
+}
+
 static double smoothed(double old, double fresh)
 {
         return old == 0 ? fresh : 0.5 * old + 0.5 * fresh;

@@ -26,6 +26,7 @@ void pld_pacer_cycle_begins(bool young);
 void pld_pacer_marking_begins(void);
 void pld_pacer_add_work(uint64_t scanned_bytes, uint64_t marked_bytes, uint64_t cpu_ns);
 void pld_pacer_update(void); /* now and then while marking */
+double pld_pacer_expects(void); /* to scan in the running cycle, bytes */
 void pld_pacer_marking_ends(void);
 /* After that, with all held: what a cycle that ends here has found. */
 struct pld_survey pld_pacer_survey(size_t nslots);

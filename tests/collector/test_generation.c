@@ -2,6 +2,7 @@
 
 #include "collector/generation.h"
 #include "collector/journal.h"
+#include "collector/thread.h"
 
 static void generations_start(const char *setting)
 {
@@ -212,6 +213,14 @@ static void await_step(unsigned n)
                 polder_safepoint();
 }
 
+static __attribute__((noinline)) void fill_newest(void)
+{
+        char far[16 << 10]; /* what this leaves behind lies where nobody looks */
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+        newest->next = polder_load(&roots[2]);
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+}
+
 /* Makes an object, lets it grow old, and fills it with a plain store then (rule 3). */
 static void *fill_late(void *unused)
 {
@@ -220,7 +229,7 @@ static void *fill_late(void *unused)
         newest = node;
         pld_store_release(&step, 1);
         await_step(2); /* a full cycle went by */
-        node->next = polder_load(&roots[2]);
+        fill_newest();
         pld_store_release(&step, 3);
         await_step(4); /* a young one did */
         polder_keep_alive(node);
@@ -258,6 +267,86 @@ Test(generation, the_newest_object_may_be_filled_after_it_has_grown_old, .timeou
         cr_expect(is_alive(6));
         pld_store_release(&step, 4);
         pthread_join(thread, NULL);
+}
+
+/* A has an object that has grown old and is still its newest, and fills it, armed and not yet
+ * scanned, with what nobody else refers to any more. */
+static struct {
+        uintptr_t outer, inner; /* hidden: what is in no variable is on no stack */
+        _Atomic bool a_is_armed, b_is_scanned, is_over, was_kept;
+} meeting;
+
+static __attribute__((noinline)) void make_hidden(uintptr_t *hidden)
+{
+        char far[16 << 10]; /* what this leaves behind lies where nobody looks */
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+        struct node *node = polder_new(node_layout);
+        node->value = 42;
+        *hidden = ~(uintptr_t)node;
+}
+
+static __attribute__((noinline)) void fill_hidden(void)
+{
+        char far[64 << 10];
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+        ((struct node *)~meeting.outer)->next = (struct node *)~meeting.inner;
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+}
+
+static void *fill_while_armed(void *unused)
+{
+        (void)unused;
+        make_hidden(&meeting.outer);
+        struct node *volatile outer = (struct node *)~meeting.outer;
+        pld_store_release(&step, 1);
+        while (!(polder_thread_.shading & PLD_SHADE_NEW) || pld_load_acquire(&step) < 2)
+                polder_safepoint();
+        polder_enter_(); /* B holds the arming open, so nobody asks for a scan yet */
+        pld_store_release(&meeting.a_is_armed, true);
+        while (!pld_load_acquire(&meeting.b_is_scanned))
+                pld_pause();
+        usleep(2000); /* were others at it, they would have the time */
+        fill_hidden();
+        polder_leave_(); /* and is scanned */
+        while (!pld_load_acquire(&meeting.is_over))
+                polder_safepoint();
+        struct node *inner = polder_load(&outer->next);
+        pld_store_release(&meeting.was_kept, polder_size_of(inner) && inner->value == 42);
+        return NULL;
+}
+
+static void *be_scanned_first(void *unused)
+{
+        (void)unused;
+        make_hidden(&meeting.inner);
+        polder_thread_.self[PLD_SELF_NEWEST] = NULL;
+        polder_enter_();
+        pld_store_release(&step, 2);
+        while (!pld_load_acquire(&meeting.a_is_armed))
+                pld_pause();
+        polder_leave_();
+        while (!pld_thread_self()->black)
+                polder_safepoint();
+        pld_store_release(&meeting.b_is_scanned, true);
+        while (!pld_load_acquire(&meeting.is_over))
+                polder_safepoint();
+        return NULL;
+}
+
+Test(generation, the_journal_is_read_after_the_last_scan, .timeout = 30)
+{
+        pthread_t a, b;
+        generations_start("1");
+        pthread_create(&a, NULL, fill_while_armed, NULL);
+        await_step(1);
+        collect_full();
+        pthread_create(&b, NULL, be_scanned_first, NULL);
+        await_step(2);
+        collect_young();
+        pld_store_release(&meeting.is_over, true);
+        pthread_join(a, NULL);
+        pthread_join(b, NULL);
+        cr_expect(pld_load_acquire(&meeting.was_kept));
 }
 
 enum { MANY_SLOTS = 3 << 20 };
