@@ -30,4 +30,5 @@ libpld_arena_la_SOURCES = \
 	arena/size_class.c arena/size_class.h \
 	arena/span.c arena/span.h \
 	arena/stall.c arena/stall.h \
+	arena/straddle.c \
 	arena/sweep.c arena/sweep.h

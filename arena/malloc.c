@@ -315,11 +315,20 @@ static void *alloc_beside(struct pld_span *span, size_t nbytes)
         return span->manual.in_heap ? pld_heap_alloc_beside(span, nbytes) : polder_malloc(nbytes);
 }
 
+/* One that grows begins with a huge page, so that it has what is behind it (straddle.c). */
+static void *alloc_growing(struct pld_span *span, size_t nbytes)
+{
+        if (span->manual.in_heap || nbytes <= PLD_HUGE_BYTES)
+                return alloc_beside(span, nbytes);
+        struct pld_span *grown = large_slow(nbytes, PLD_HUGE_BYTES);
+        return grown ? (void *)grown->start : NULL;
+}
+
 static void *alloc_to_grow(struct pld_span *span, size_t nbytes)
 {
         size_t more = nbytes + nbytes / GROW_SHARE;
         if (nbytes > PLD_SMALL_MAX && nbytes > room_of(span) && more > nbytes) {
-                void *p = alloc_beside(span, more);
+                void *p = alloc_growing(span, more);
                 if (p)
                         return p;
         }

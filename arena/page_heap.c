@@ -1,8 +1,9 @@
 /* page_heap.c: runs of pages, packed into huge pages.
  *
  * A run of up to one huge page goes into the fullest huge page that fits
- * (huge.h). A longer one takes huge pages in a row; the rest of its last one
- * is left to the filler, so nothing is rounded up. Freed runs join their
+ * (huge.h). A longer one begins where another ends, if it is not much longer; or it takes
+ * huge pages in a row, and the rest of its last one is left to the filler, so nothing is
+ * rounded up. Freed runs join their
  * neighbours because a huge page is a bitmap. What has no taken page is idle:
  * kept for a while, then given back whole.
  *
@@ -45,7 +46,7 @@
  *     here and in the books of the ground. It is `growing` from the asking on, unless the
  *     lock was taken to back, move or shed it; then nobody knows what became of it, and
  *     it is not counted. Nor is what the kernel collapses in its own time.
- * The pieces: row.c backs huge pages, in rows; promote.c makes them huge in truth; shed.c
+ * The pieces: row.c backs huge pages, in rows; straddle.c lays runs over the edges of several; promote.c makes them huge in truth; shed.c
  * gives back what is idle or thin; moved.c moves to another node; page_heap_counts.c answers and verifies. What they share
  * is in page_heap_inside.h.
  * Called by span.c and the regions with no lock of theirs held but a central's. */
@@ -61,7 +62,8 @@
 #include <unistd.h>
 
 enum {
-        ROOMY_PAGES = 32 /* a free run of so many takes any span of small objects */
+        ROOMY_PAGES = 32, /* a free run of so many takes any span of small objects */
+        STRADDLE_LEAST = 32, STRADDLE_MOST = 4 * PLD_HUGE_PAGES /* pages of a run, see straddle.c */
 };
 
 struct pld_page_heaps pld_page_heaps;
@@ -101,8 +103,8 @@ void pld_page_heap_count_loose_locked(struct pld_page_heap *heap, struct pld_hug
 
 /* ---- Allocation ------------------------------------------------------------ */
 
-static void take_locked(struct pld_page_heap *heap, struct pld_huge *huge, size_t page,
-                        size_t npages, struct pld_run *run)
+void pld_page_heap_take_locked(struct pld_page_heap *heap, struct pld_huge *huge, size_t page,
+                               size_t npages, struct pld_run *run)
 {
         if (pld_huge_is_filed(huge))
                 pld_filler_remove(&heap->filler, huge);
@@ -118,6 +120,11 @@ static void take_locked(struct pld_page_heap *heap, struct pld_huge *huge, size_
         pld_page_heap_note_room_locked(heap);
 }
 
+static bool may_straddle(size_t npages, size_t align)
+{
+        return npages >= STRADDLE_LEAST && npages < STRADDLE_MOST && align <= PLD_PAGE_BYTES;
+}
+
 static bool alloc_within(struct pld_page_heap *heap, size_t npages, size_t align, bool lazily,
                          struct pld_run *out)
 {
@@ -126,6 +133,9 @@ static bool alloc_within(struct pld_page_heap *heap, size_t npages, size_t align
         struct pld_huge *huge = pld_filler_find(&heap->filler, npages, align_pages);
         if (!huge) {
                 pld_unlock(&heap->lock);
+                if (may_straddle(npages, align) &&
+                    pld_page_heap_straddle(heap, npages, lazily, out))
+                        return true;
                 huge = pld_page_heap_acquire_row(heap, 1, 1, lazily);
                 if (!huge)
                         return false;
@@ -134,7 +144,7 @@ static bool alloc_within(struct pld_page_heap *heap, size_t npages, size_t align
         size_t page = pld_huge_find(huge, npages, align_pages);
         PLD_ASSERT(page < PLD_HUGE_PAGES);
         out->at = pld_huge_address(huge) + (page << PLD_PAGE_SHIFT);
-        take_locked(heap, huge, page, npages, out);
+        pld_page_heap_take_locked(heap, huge, page, npages, out);
         pld_unlock(&heap->lock);
         return true;
 }
@@ -144,13 +154,15 @@ static bool alloc_row(struct pld_page_heap *heap, size_t npages, size_t align, b
 {
         size_t n = pld_div_up(npages, PLD_HUGE_PAGES);
         size_t align_huge = align > PLD_HUGE_BYTES ? align >> PLD_HUGE_SHIFT : 1;
+        if (may_straddle(npages, align) && pld_page_heap_straddle(heap, npages, lazily, out))
+                return true;
         struct pld_huge *huge = pld_page_heap_acquire_row(heap, n, align_huge, lazily);
         if (!huge)
                 return false;
         out->at = pld_huge_address(huge);
         pld_lock(&heap->lock);
         for (size_t i = 0; i < n; i++, npages -= PLD_HUGE_PAGES)
-                take_locked(heap, &huge[i], 0, npages < PLD_HUGE_PAGES ? npages : PLD_HUGE_PAGES,
+                pld_page_heap_take_locked(heap, &huge[i], 0, npages < PLD_HUGE_PAGES ? npages : PLD_HUGE_PAGES,
                             out);
         pld_unlock(&heap->lock);
         return true;
@@ -220,7 +232,7 @@ bool pld_page_heap_extend_try(struct pld_run *run, size_t npages)
         bool fits = pld_bits_find(huge->taken, page, page + npages, true) == page + npages;
         if (fits) {
                 run->zeroed = true;
-                take_locked(heap, huge, page, npages, run);
+                pld_page_heap_take_locked(heap, huge, page, npages, run);
                 run->npages += npages;
         }
         pld_unlock(&heap->lock);

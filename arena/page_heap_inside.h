@@ -23,6 +23,7 @@ struct pld_page_heap {
         struct pld_huge *huge; /* const: the first one */
         uint64_t *away;       /* lock: P1 */
         size_t low;           /* lock: no lower one is VOID or IDLE */
+        size_t seek;          /* lock: where straddle.c looks first in a large heap */
         struct pld_list idle; /* lock: P2 */
         struct pld_list kept; /* lock: the same, of 1G pages (P9) */
         struct pld_list strays; /* lock: BUSY, to be given back (P7) */
@@ -61,10 +62,22 @@ void pld_page_heap_count_loose_locked(struct pld_page_heap *heap, struct pld_hug
 void pld_page_heap_refile_locked(struct pld_page_heap *heap, struct pld_huge *huge,
                                  uint64_t now_ns);
 
+/* Pages of one that is TAKEN, or BUSY and the caller's, are the run's from here on. */
+void pld_page_heap_take_locked(struct pld_page_heap *heap, struct pld_huge *huge, size_t page,
+                               size_t npages, struct pld_run *run);
+
+/* straddle.c: a run over the edges of huge pages; false: there is no place, or no memory.
+ * Takes and drops the lock. */
+bool pld_page_heap_straddle(struct pld_page_heap *heap, size_t npages, bool lazily,
+                            struct pld_run *out);
+
 /* row.c: a row of n backed huge pages, all BUSY and the caller's, or NULL. Takes and drops
  * the lock. */
 struct pld_huge *pld_page_heap_acquire_row(struct pld_page_heap *heap, size_t n, size_t align,
                                            bool lazily);
+/* n in a row, BUSY and the caller's, are backed; or they are IDLE or VOID again and it is an
+ * error. Takes and drops the lock. */
+int pld_page_heap_back_row(struct pld_page_heap *heap, struct pld_huge *huge, size_t n, bool lazily);
 void pld_huge_unback(struct pld_huge *huge); /* BUSY and the caller's; no lock held (P3) */
 unsigned pld_huge_home(const struct pld_page_heap *heap, const struct pld_huge *huge);
 

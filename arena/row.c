@@ -195,7 +195,11 @@ struct pld_huge *pld_page_heap_acquire_row(struct pld_page_heap *heap, size_t n,
         while (!(huge = claim_row(heap, n, align)))
                 if (!see_more(heap, n + align - 1))
                         return NULL;
+        return pld_page_heap_back_row(heap, huge, n, lazily) ? NULL : huge;
+}
 
+int pld_page_heap_back_row(struct pld_page_heap *heap, struct pld_huge *huge, size_t n, bool lazily)
+{
         size_t nfresh = 0;
         struct pld_stall_span stall = pld_stall_begin();
         int error = back_busy(heap, huge, n, lazily && !pld_page_heaps.populate_all, &nfresh);
@@ -211,7 +215,7 @@ struct pld_huge *pld_page_heap_acquire_row(struct pld_page_heap *heap, size_t n,
                         pld_huge_become_void_locked(heap, &huge[i]);
         }
         pld_unlock(&heap->lock);
-        return error ? NULL : huge;
+        return error;
 }
 
 /* ---- Growing --------------------------------------------------------------- */

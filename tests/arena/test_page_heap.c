@@ -56,6 +56,90 @@ Test(page_heap, a_long_run_leaves_the_rest_of_its_last_huge_page_to_others)
         pld_page_heap_verify();
 }
 
+Test(page_heap, a_run_of_some_huge_pages_begins_where_another_ends)
+{
+        enum { LONG = PLD_HUGE_PAGES + PLD_HUGE_PAGES / 2 };
+        arena_test_start(1);
+        struct pld_run a = take(0, LONG, PLD_PAGE_BYTES), b = take(0, LONG, PLD_PAGE_BYTES);
+        cr_expect_eq(b.at, a.at + (LONG << PLD_PAGE_SHIFT));
+        cr_expect_eq(pld_page_heap_backed_bytes(), 3 * PLD_HUGE_BYTES);
+        cr_expect(b.zeroed);
+        memset((void *)b.at, 1, LONG << PLD_PAGE_SHIFT);
+        pld_page_heap_verify();
+        pld_page_heap_free(a);
+        pld_page_heap_free(b);
+        cr_expect_eq(pld_page_heap_idle_bytes(), 3 * PLD_HUGE_BYTES);
+        pld_page_heap_verify();
+}
+
+Test(page_heap, a_run_fits_between_two_others)
+{
+        enum { LONG = PLD_HUGE_PAGES + 100 };
+        arena_test_start(1);
+        struct pld_run runs[3];
+        for (int i = 0; i < 3; i++)
+                runs[i] = take(0, LONG, PLD_PAGE_BYTES);
+        size_t backed = pld_page_heap_backed_bytes();
+        memset((void *)runs[1].at, 1, LONG << PLD_PAGE_SHIFT);
+        pld_page_heap_free(runs[1]);
+        struct pld_run again = take(0, LONG, PLD_PAGE_BYTES);
+        cr_expect_eq(again.at, runs[1].at);
+        cr_expect_not(again.zeroed);
+        cr_expect_eq(pld_page_heap_backed_bytes(), backed);
+        pld_page_heap_free(again);
+        again = take(0, PLD_HUGE_PAGES - 1, PLD_PAGE_BYTES);
+        cr_expect_eq(pld_page_heap_backed_bytes(), backed, "shorter ones, too");
+        pld_page_heap_free(again);
+        pld_page_heap_free(runs[0]);
+        pld_page_heap_free(runs[2]);
+        cr_expect_eq(pld_page_heap_used_bytes(), 0);
+        pld_page_heap_verify();
+}
+
+Test(page_heap, a_run_that_cannot_be_backed_gives_its_ends_back)
+{
+        enum { LONG = PLD_HUGE_PAGES + 100 };
+        struct pld_run run;
+        arena_test_start(1);
+        struct pld_run a = take(0, LONG, PLD_PAGE_BYTES);
+        pld_page_heap_set_limit(3 * PLD_HUGE_BYTES);
+        cr_expect_eq(pld_page_heap_alloc(0, 3 * PLD_HUGE_PAGES, PLD_PAGE_BYTES, false, &run), -ENOMEM);
+        cr_expect_eq(pld_page_heap_used_bytes(), LONG << PLD_PAGE_SHIFT);
+        pld_page_heap_verify();
+        struct pld_run b = take(0, LONG, PLD_PAGE_BYTES);
+        pld_page_heap_free(a);
+        pld_page_heap_free(b);
+        pld_page_heap_verify();
+}
+
+Test(page_heap, runs_of_all_lengths_never_overlap)
+{
+        enum { N = 64 };
+        struct pld_run runs[N] = { 0 };
+        struct pld_random random = { 5 };
+        arena_test_start(1);
+        for (unsigned round = 0; round < 4000; round++) {
+                struct pld_run *run = &runs[pld_random_below(&random, N)];
+                if (run->npages) {
+                        cr_assert_eq(*(size_t *)run->at, run->npages);
+                        cr_assert_eq(((size_t *)(run->at + (run->npages << PLD_PAGE_SHIFT)))[-1], run->npages);
+                        pld_page_heap_free(*run);
+                        run->npages = 0;
+                        continue;
+                }
+                *run = take(0, 1 + pld_random_below(&random, 5 * PLD_HUGE_PAGES), PLD_PAGE_BYTES);
+                *(size_t *)run->at = run->npages;
+                ((size_t *)(run->at + (run->npages << PLD_PAGE_SHIFT)))[-1] = run->npages;
+                if (round % 64 == 0)
+                        pld_page_heap_verify();
+        }
+        for (int i = 0; i < N; i++)
+                if (runs[i].npages)
+                        pld_page_heap_free(runs[i]);
+        cr_expect_eq(pld_page_heap_used_bytes(), 0);
+        pld_page_heap_verify();
+}
+
 Test(page_heap, alignment_may_exceed_a_huge_page)
 {
         arena_test_start(1);
