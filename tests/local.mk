@@ -65,6 +65,14 @@ tests_guest_place_reserve_LDADD = $(FLOOR3)
 check_PROGRAMS += tests/guest/place_migrate
 tests_guest_place_migrate_SOURCES = tests/guest/place_migrate.c tests/guest/place.h
 tests_guest_place_migrate_LDADD = $(FLOOR3)
+check_PROGRAMS += tests/guest/place_matrix
+tests_guest_place_matrix_SOURCES = tests/guest/place_matrix.c tests/guest/place.h
+tests_guest_place_matrix_LDADD = $(FLOOR3)
+check_PROGRAMS += tests/guest/place_weighted tests/guest/place_unplug
+tests_guest_place_weighted_SOURCES = tests/guest/place_weighted.c tests/guest/place.h
+tests_guest_place_weighted_LDADD = $(FLOOR3)
+tests_guest_place_unplug_SOURCES = tests/guest/place_unplug.c tests/guest/place.h
+tests_guest_place_unplug_LDADD = $(FLOOR3)
 TESTS += tests/guest/run
 EXTRA_DIST += tests/guest/inside tests/guest/numaguest tests/guest/run
 
