@@ -22,8 +22,11 @@ tests_base_unit_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_base_unit_LDADD = $(FLOOR0) $(CRITERION_LIBS)
 
 tests_numa_unit_SOURCES = \
-	tests/numa/machine_setup.h \
+	tests/numa/backing_setup.h tests/numa/machine_setup.h \
 	tests/numa/test_backing.c \
+	tests/numa/test_backing_lazy.c \
+	tests/numa/test_backing_pool.c \
+	tests/numa/test_backing_refused.c \
 	tests/numa/test_fake.c \
 	tests/numa/test_image.c \
 	tests/numa/test_machine.c \
