@@ -74,6 +74,7 @@ static void *allocate(void *when)
 {
         for (size_t nbytes = 1000; nbytes < 16 * MIB; nbytes *= 5) {
                 char *p = polder_malloc(nbytes), *q = polder_new_leaf(nbytes);
+                polder_release();
                 char *r = polder_malloc_onnode(nbytes, 1); /* or NULL */
                 if (!place_fact(p && q, "%s: no memory", (char *)when))
                         continue;
@@ -95,7 +96,6 @@ static void *allocate(void *when)
 static void allocate_everywhere(char *when)
 {
         pthread_t thread;
-        polder_release();
         for (int cpu = 0; cpu < 4; cpu++)
                 if (place_run_on(cpu))
                         allocate(when);
