@@ -122,7 +122,8 @@ void pld_page_heap_take_locked(struct pld_page_heap *heap, struct pld_huge *huge
 
 static bool may_straddle(size_t npages, size_t align)
 {
-        return npages >= STRADDLE_LEAST && npages < STRADDLE_MOST && align <= PLD_PAGE_BYTES;
+        size_t most = pld_machine.nnodes > 1 ? PLD_HUGE_PAGES : STRADDLE_MOST;
+        return npages >= STRADDLE_LEAST && npages <= most && align <= PLD_PAGE_BYTES;
 }
 
 static bool alloc_within(struct pld_page_heap *heap, size_t npages, size_t align, bool lazily,

@@ -3,8 +3,9 @@
  * A block of 3 MiB in huge pages of its own leaves a third of them to smaller ones, of
  * which there may be none. So runs of up to a few huge pages begin where another ends: in
  * the free pages at the end of one, over whole ones, and into the free pages at the start of
- * the next. Larger ones begin with a huge page (row.c): they waste little, and can be moved
- * to another node whole.
+ * the next. Larger ones begin with a huge page (row.c): they waste little. So does all that
+ * is larger than a huge page where there are several nodes, for whoever has a huge page to
+ * itself can be moved to another one (moved.c).
  *
  * The pages at both ends are taken under the lock in which they were found; the huge pages
  * between them are BUSY while they are backed (page_heap.c, P1 and P3). If the kernel
