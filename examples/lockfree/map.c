@@ -232,8 +232,8 @@ static void count(struct map *map, uint64_t hash, int change)
 
 struct map *map_new(size_t expected, map_match match)
 {
-        static const uint64_t slots = ((uint64_t)1 << SEGMENTS) - 1;
-        const struct polder_layout *layout = polder_layout(sizeof(struct map), &slots);
+        static const uint64_t slots[sizeof(struct map) / 512 + 1] = { ((uint64_t)1 << SEGMENTS) - 1 };
+        const struct polder_layout *layout = polder_layout(sizeof(struct map), slots);
         unsigned bits = LEAST_BITS;
         while (bits < 40 && expected >> bits > 1)
                 bits++;
