@@ -1,6 +1,7 @@
 /* central.c: where threads draw spans of collected objects from.
  *
- * A span is on exactly one list: `partial` or `full` once swept, `owned` while
+ * A span is on exactly one list: `partial` or `full` once swept, or `used_partial` or
+ * `used_full`, if it has been somebody's since; `owned` while
  * it is some thread's current span, `unswept` after a flip. The flip itself
  * touches no central: a central whose epoch is old moves its lists to
  * `unswept` when it is next looked at.
@@ -10,6 +11,9 @@
  *     owner allocates from it, and sweeps it first.
  * C3  a span in a sweeper's hands is on no list, with `sweeping` set; the one
  *     that took it off puts it on the right list again.
+ * C5  after a young cycle what nobody has used since the flip before is spared: its
+ *     bitmaps agree, and its epoch stays behind until somebody takes it, and sweeps it
+ *     first, or a full cycle comes.
  * C4  a span without objects goes back to the page heap from sweepers only,
  *     that is, never during marking: a marker may hold its descriptor. */
 #include "arena/central.h"
@@ -31,8 +35,12 @@ static void refresh_locked(struct pld_central *central) /* C1 */
         uint32_t epoch = pld_load_relaxed(&pld_sweep_epoch);
         if (central->epoch == epoch)
                 return;
-        pld_list_splice(&central->unswept, &central->partial);
-        pld_list_splice(&central->unswept, &central->full);
+        if (!pld_load_relaxed(&pld_sweep_spares_old)) { /* C5 */
+                pld_list_splice(&central->unswept, &central->partial);
+                pld_list_splice(&central->unswept, &central->full);
+        }
+        pld_list_splice(&central->unswept, &central->used_partial);
+        pld_list_splice(&central->unswept, &central->used_full);
         pld_list_splice(&central->unswept, &central->owned);
         central->epoch = epoch;
 }
@@ -53,12 +61,16 @@ static struct pld_span *pop_locked(struct pld_list *list)
 
 static void list_by_use_locked(struct pld_central *central, struct pld_span *span, size_t used)
 {
-        pld_list_push(used < span->count ? &central->partial : &central->full, &span->link);
+        bool spared = !span->collected.used; /* C5 */
+        if (used < span->count)
+                pld_list_push(spared ? &central->partial : &central->used_partial, &span->link);
+        else
+                pld_list_push(spared ? &central->full : &central->used_full, &span->link);
 }
 
 static struct pld_span *own_locked(struct pld_central *central, struct pld_span *span)
 {
-        span->collected.owned = true;
+        span->collected.owned = span->collected.used = true;
         pld_list_push(&central->owned, &span->link);
         return span;
 }
@@ -69,6 +81,8 @@ static struct pld_span *sweep_one_locked(struct pld_central *central, struct pld
                                          size_t *used)
 {
         span->collected.sweeping = true; /* C3 */
+        if (!span->collected.owned)
+                span->collected.used = false;
         central->nsweeping++;
         pld_unlock(&central->lock);
         pld_span_sweep(span);
@@ -86,7 +100,9 @@ static struct pld_span *sweep_one_locked(struct pld_central *central, struct pld
 static struct pld_span *find_locked(struct pld_central *central)
 {
         for (unsigned tries = 0; tries < SWEEP_TRIES; tries++) {
-                struct pld_span *span = pop_locked(&central->partial);
+                struct pld_span *span = pop_locked(&central->used_partial);
+                if (!span)
+                        span = pop_locked(&central->partial);
                 if (span)
                         return own_locked(central, span);
                 span = pop_locked(&central->unswept);
@@ -101,7 +117,7 @@ static struct pld_span *find_locked(struct pld_central *central)
                 used = count_allocated(span); /* it may have been put back meanwhile */
                 if (used < span->count)
                         return own_locked(central, span);
-                pld_list_push(&central->full, &span->link);
+                list_by_use_locked(central, span, used);
         }
         return NULL;
 }
@@ -112,8 +128,10 @@ struct pld_span *pld_central_take(struct pld_central *central)
         refresh_locked(central);
         struct pld_span *span = find_locked(central);
         pld_unlock(&central->lock);
-        if (span)
+        if (span) {
+                pld_span_sweep(span); /* C5 */
                 return span;
+        }
 
         span = pld_span_new(&(struct pld_span_wish){ .kind = PLD_KIND_COLLECTED,
                                                      .class = central->class,
@@ -170,7 +188,7 @@ void pld_central_add_large(struct pld_central *central, struct pld_span *span, b
         pld_store_relaxed(&span->collected.sweep_epoch, pld_load_relaxed(&pld_sweep_epoch));
         pld_lock(&central->lock);
         refresh_locked(central);
-        pld_list_push(&central->full, &span->link);
+        pld_list_push(&central->used_full, &span->link);
         pld_unlock(&central->lock);
         pld_span_publish(span);
 }
@@ -274,6 +292,8 @@ struct pld_central *pld_central_new(unsigned slice, unsigned class, const struct
         central->form = pld_form_for(class, PLD_FORM_LEAF);
         central->epoch = pld_load_relaxed(&pld_sweep_epoch);
         pld_list_init(&central->partial);
+        pld_list_init(&central->used_partial);
+        pld_list_init(&central->used_full);
         pld_list_init(&central->full);
         pld_list_init(&central->owned);
         pld_list_init(&central->unswept);
@@ -294,6 +314,8 @@ void pld_collected_each(pld_span_visit visit, void *arg)
                 pld_lock(&central->lock);
                 visit_list(&central->partial, visit, arg);
                 visit_list(&central->full, visit, arg);
+                visit_list(&central->used_partial, visit, arg);
+                visit_list(&central->used_full, visit, arg);
                 visit_list(&central->owned, visit, arg);
                 visit_list(&central->unswept, visit, arg);
                 pld_unlock(&central->lock);
@@ -307,20 +329,44 @@ static void clear_marks(struct pld_span *span, void *unused)
                 pld_store_relaxed(&pld_span_marked(span)[i], 0);
 }
 
-/* Full spans, of which there are many, are taken aside: nobody else wants them now, and
- * threads need not wait for the lock. */
+static bool owned_are_swept_locked(struct pld_central *central)
+{
+        pld_list_each(item, &central->owned)
+                if (!pld_span_is_swept(pld_container_of(item, struct pld_span, link)))
+                        return false;
+        return true;
+}
+
+/* Nobody adopts cleared marks later: its epoch is the present one from here on (C5). */
+static void sweep_and_clear(struct pld_span *span, void *unused)
+{
+        pld_span_sweep(span);
+        clear_marks(span, unused);
+}
+
+/* Spans that nobody has used for a while, of which there are many, are taken aside:
+ * sweeping takes locks, and threads need not wait. */
 static void clear_central(struct pld_central *central)
 {
-        struct pld_list full = PLD_LIST_INIT(full);
+        struct pld_list full = PLD_LIST_INIT(full), partial = PLD_LIST_INIT(partial);
         pld_lock(&central->lock);
         refresh_locked(central);
-        visit_list(&central->partial, clear_marks, NULL);
+        while (!owned_are_swept_locked(central)) { /* their new owners are about to */
+                pld_unlock(&central->lock);
+                pld_pause();
+                pld_lock(&central->lock);
+        }
+        visit_list(&central->used_partial, clear_marks, NULL);
+        visit_list(&central->used_full, clear_marks, NULL);
         visit_list(&central->owned, clear_marks, NULL);
         pld_list_splice(&full, &central->full);
+        pld_list_splice(&partial, &central->partial);
         pld_unlock(&central->lock);
-        visit_list(&full, clear_marks, NULL);
+        visit_list(&full, sweep_and_clear, NULL);
+        visit_list(&partial, sweep_and_clear, NULL);
         pld_lock(&central->lock);
         pld_list_splice(&central->full, &full);
+        pld_list_splice(&central->partial, &partial);
         pld_unlock(&central->lock);
 }
 

@@ -14,6 +14,7 @@ struct pld_central {
         uint32_t epoch;              /* lock: the sweep epoch the lists are of */
         uint32_t nsweeping;          /* lock: spans in sweepers' hands */
         struct pld_list partial, full, owned, unswept; /* lock */
+        struct pld_list used_partial, used_full;       /* lock: owned since the flip */
 };
 
 /* Lives for ever; NULL: no memory. */

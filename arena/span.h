@@ -26,6 +26,7 @@ struct pld_span_collected {
         _Atomic uint32_t sweep_epoch; /* sweep.h */
         bool owned;                   /* central lock: some thread's current span */
         bool sweeping;                /* central lock: taken off its list by a sweeper */
+        bool used;                    /* central lock: owned at some time since the flip */
         _Atomic bool dirty;           /* free cells may hold other bytes than zero */
         void *_Atomic records;        /* weak references and finalizers: the collector's */
 };

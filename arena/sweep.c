@@ -9,6 +9,7 @@ enum { POISON_BYTES = 4096 };
 _Atomic uint32_t pld_sweep_epoch = 2;
 _Atomic uint64_t pld_swept_bytes;
 _Atomic bool pld_sweep_keeps_marks;
+_Atomic bool pld_sweep_spares_old;
 static pld_settle settle_records;
 
 void pld_sweep_start(pld_settle settle)
@@ -49,10 +50,11 @@ void pld_span_sweep(struct pld_span *span)
 {
         _Atomic uint32_t *mine = &span->collected.sweep_epoch;
         uint32_t epoch = pld_load_relaxed(&pld_sweep_epoch);
-        uint32_t behind = epoch - 2;
-        if (pld_load_acquire(mine) == epoch)
+        uint32_t was = pld_load_acquire(mine);
+        if (was == epoch)
                 return;
-        if (!pld_cas_acquire(mine, &behind, epoch - 1)) {
+        /* Two behind, or more, if it was spared; odd: claimed. */
+        if (was % 2 == 1 || !pld_cas_acquire(mine, &was, epoch - 1)) {
                 while (pld_load_acquire(mine) != epoch) /* the claimer's release below */
                         pld_pause();
                 return;

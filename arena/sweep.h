@@ -13,6 +13,10 @@ extern _Atomic uint64_t pld_swept_bytes; /* freed by sweeping, ever */
 /* What is marked stays so when it is swept: the next cycle takes it for old. Set with
  * the flip, while all mutators are stopped and all is swept. */
 extern _Atomic bool pld_sweep_keeps_marks;
+/* And the last cycle left old objects alone: a span in which nothing was allocated since
+ * the flip before holds old ones only, and need not be swept, ever so many cycles long.
+ * Set in the same way. */
+extern _Atomic bool pld_sweep_spares_old;
 
 /* Called by the sweeper of a span that has records, before its marks are
  * adopted; it may mark objects of this span, to keep them. */

@@ -260,6 +260,7 @@ static void flip_locked(void)
         keeps_marks = pld_generation_flip(&survey);
         pld_threads_each_locked(step_flip);
         pld_store_relaxed(&pld_sweep_keeps_marks, keeps_marks);
+        pld_store_relaxed(&pld_sweep_spares_old, keeps_marks && young);
         pld_sweep_flip();
         set_phase_locked(PLD_PHASE_IDLE, keeps_marks ? PLD_SHADE_NOTE : 0, false);
 }
