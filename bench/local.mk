@@ -23,9 +23,12 @@ bench_mark_graph_LDADD = $(FLOOR3)
 bench_pool_pair_SOURCES = bench/pool_pair.c
 bench_pool_pair_LDADD = $(FLOOR2)
 if HAVE_BASELINE
-BENCH_PAIRS += bench/malloc_pair bench/queue_pair
+BENCH_PAIRS += bench/malloc_pair bench/new_pair bench/queue_pair
 endif
 EXTRA_PROGRAMS += $(BENCH_PAIRS)
+bench_new_pair_SOURCES = bench/new_pair.c
+bench_new_pair_CFLAGS = $(AM_CFLAGS) -fno-builtin-malloc -fno-builtin-free
+bench_new_pair_LDADD = $(FLOOR3) $(JEMALLOC_LIBS)
 bench_malloc_pair_SOURCES = bench/malloc_pair.c
 bench_malloc_pair_CFLAGS = $(AM_CFLAGS) -fno-builtin-malloc -fno-builtin-free
 bench_malloc_pair_LDADD = $(FLOOR2) $(JEMALLOC_LIBS)
