@@ -142,42 +142,77 @@ static inline bool is_marked(const struct pld_candidate *found)
         return pld_load_relaxed(found->word) >> found->index % 64 & 1;
 }
 
-/* Marks a candidate that was white when last looked at, and queues it. */
-static inline void settle(struct pld_marker *marker, const struct pld_candidate *found)
+static inline uint64_t bit_of(const struct pld_candidate *found)
 {
-        uint64_t bit = UINT64_C(1) << found->index % 64;
-        uintptr_t object = found->pointer & PLD_GREY_ADDRESS;
-        if (pld_unlikely(marker->at_home) && !(found->pointer & PLD_GREY_CANDIDATE) &&
-            send_home(marker, pld_place_span(found->place), object))
-                return;
-        if (pld_unlikely(pld_or_relaxed(found->word, bit) & bit))
-                return;
+        return UINT64_C(1) << found->index % 64;
+}
+
+/* Counts and queues what was just marked. */
+static inline void enqueue(struct pld_marker *marker, const struct pld_candidate *found)
+{
         const struct pld_form *form = &pld_forms[pld_place_form(found->place)];
         marker->marked_bytes += form->nbytes ? form->nbytes : pld_place_span(found->place)->nbytes;
         if (form->kind != PLD_FORM_LEAF)
-                push(&marker->grey, marker->node, object | (found->place.bits & FORM_BITS));
+                push(&marker->grey, marker->node,
+                     (found->pointer & PLD_GREY_ADDRESS) | (found->place.bits & FORM_BITS));
 }
 
 void pld_shade_exact(struct pld_marker *marker, uintptr_t word)
 {
         struct pld_candidate found;
-        if (find_mark(sight_now(), word, &found) && !is_marked(&found))
-                settle(marker, &found);
+        if (find_mark(sight_now(), word, &found) && !is_marked(&found) &&
+            !(pld_or_relaxed(found.word, bit_of(&found)) & bit_of(&found)))
+                enqueue(marker, &found);
 }
 
-/* The white ones are first found, and then marked: so that the processor need not guess
- * which they are. */
-static void settle_all(struct pld_marker *marker)
+/* Of the candidates the white ones, in order: without branches, so that the processor need
+ * not guess which they are. */
+static unsigned find_white(struct pld_marker *marker, uint8_t white[])
 {
-        uint8_t white[PLD_MARK_CANDIDATES + 1];
         unsigned nwhite = 0, n = marker->ncandidates;
-        marker->ncandidates = 0;
         for (unsigned k = 0; k < n; k++) {
                 white[nwhite] = (uint8_t)k;
                 nwhite += !is_marked(&marker->candidate[k]);
         }
-        for (unsigned k = 0; k < nwhite; k++)
-                settle(marker, &marker->candidate[white[k]]);
+        return nwhite;
+}
+
+static unsigned leave_to_others(struct pld_marker *marker, uint8_t white[], unsigned nwhite)
+{
+        unsigned left = 0;
+        for (unsigned k = 0; k < nwhite; k++) {
+                struct pld_candidate *found = &marker->candidate[white[k]];
+                if ((found->pointer & PLD_GREY_CANDIDATE) ||
+                    !send_home(marker, pld_place_span(found->place), found->pointer))
+                        white[left++] = white[k];
+        }
+        return left;
+}
+
+/* Marks the candidates, and queues them. What was allocated together is often found
+ * together: then one atomic operation marks some. */
+static void settle_all(struct pld_marker *marker)
+{
+        uint8_t white[PLD_MARK_CANDIDATES];
+        unsigned nwhite = find_white(marker, white);
+        if (pld_unlikely(marker->at_home))
+                nwhite = leave_to_others(marker, white, nwhite);
+        marker->ncandidates = 0;
+        for (unsigned k = 0; k < nwhite;) {
+                _Atomic uint64_t *word = marker->candidate[white[k]].word;
+                uint64_t bits = 0;
+                unsigned end = k;
+                do {
+                        bits |= bit_of(&marker->candidate[white[end++]]);
+                } while (end < nwhite && marker->candidate[white[end]].word == word);
+                bits &= ~pld_or_relaxed(word, bits);
+                for (; k < end; k++) {
+                        const struct pld_candidate *found = &marker->candidate[white[k]];
+                        if (pld_likely(bits & bit_of(found)))
+                                enqueue(marker, found);
+                        bits &= ~bit_of(found); /* it may be there twice */
+                }
+        }
 }
 
 /* Shades a pointer later, when its mark bit is at hand. Returns where the next candidate is
