@@ -8,6 +8,7 @@
  *     has one thread, and whatever others had is orphaned. */
 #include "arena/arena.h"
 
+#include "arena/ahead.h"
 #include "arena/cache.h"
 #include "arena/decay.h"
 #include "arena/extent.h"
@@ -138,6 +139,7 @@ static void fork_child(void)
         fork_done();
         pld_extent_fork_child();
         pld_decay_fork_child();
+        pld_ahead_fork_child();
         pld_cache_fork_child();
         pld_pool_fork_child();
         pld_heap_fork_child();

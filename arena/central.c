@@ -22,7 +22,7 @@
 #include "arena/stall.h"
 #include "base/check.h"
 
-enum { MAX_CENTRALS = 1 << 16, SWEEP_TRIES = 64 };
+enum { MAX_CENTRALS = 1 << 16, SWEEP_TRIES = 64, SWEEP_NS = 100000 };
 
 static struct pld_central *_Atomic *all; /* set once, under the lock */
 static _Atomic unsigned nall;
@@ -99,7 +99,10 @@ static struct pld_span *sweep_one_locked(struct pld_central *central, struct pld
 /* A span with a free cell from the lists; the lock is dropped now and then. */
 static struct pld_span *find_locked(struct pld_central *central)
 {
-        for (unsigned tries = 0; tries < SWEEP_TRIES; tries++) {
+        uint64_t told_ns = pld_stalled_ns;
+        /* Bounded, as an allocation waits for it. */
+        for (unsigned tries = 0; tries < SWEEP_TRIES && pld_stalled_ns - told_ns < SWEEP_NS;
+             tries++) {
                 struct pld_span *span = pop_locked(&central->used_partial);
                 if (!span)
                         span = pop_locked(&central->partial);

@@ -1,5 +1,6 @@
 noinst_LTLIBRARIES += libpld_arena.la
 libpld_arena_la_SOURCES = \
+	arena/ahead.c arena/ahead.h \
 	arena/arena.c arena/arena.h \
 	arena/bin.c arena/bin.h \
 	arena/bump.c arena/bump.h \

@@ -7,6 +7,7 @@
  * pages where a reserve has room for one (P9). The slice is opened bit by bit (P8). */
 #include "arena/page_heap_inside.h"
 
+#include "arena/ahead.h"
 #include "arena/extent.h"
 #include "arena/meta.h"
 #include "arena/page_map.h"
@@ -214,7 +215,10 @@ int pld_page_heap_back_row(struct pld_page_heap *heap, struct pld_huge *huge, si
                 else
                         pld_huge_become_void_locked(heap, &huge[i]);
         }
+        size_t nidle = heap->nidle;
         pld_unlock(&heap->lock);
+        if (!lazily)
+                pld_ahead_drawn(heap->slice, nidle);
         return error;
 }
 

@@ -29,7 +29,7 @@
 #include <string.h>
 
 /* Of a large object in one go: an assist that meets one is over soon. */
-enum { PIECE_BYTES = 16 << 10 };
+enum { PIECE_BYTES = 4 << 10 };
 
 void pld_marker_init(struct pld_marker *marker, unsigned node, bool at_home)
 {

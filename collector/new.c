@@ -2,14 +2,16 @@
  *
  * N1  a large object's pages are found and zeroed outside of Polder, where the
  *     thread can be held for a handshake; only its publication is inside.
- * N2  the kernel is asked for memory in a blocking section, so that nobody waits
- *     for a thread that waits for zeroed pages.
+ * N2  the kernel is asked for memory ahead of need (arena/ahead.c), or, where that falls
+ *     behind, in a blocking section, so that nobody waits for a thread that waits for
+ *     zeroed pages.
  * N3  NULL comes when the last resort has been tried in vain (last_resort.c): reclaiming, and
  *     stopped collections that began after the refusal.
  * N4  an object is of the node that the thread is on. Where threads move between nodes
  *     the shortest path looks for a central that is never there, and the next one looks
  *     at the thread's CPU (arena/cache.c, K3). A run of the node that a thread has left
  *     stays where it is until a flip, or until the thread is back. */
+#include "arena/ahead.h"
 #include "arena/stall.h"
 #include "base/check.h"
 #include "collector/last_resort.h"
@@ -34,6 +36,7 @@ static PLD_NOINLINE void wait_for_room(struct pld_thread *self, unsigned slice)
         struct pld_stall_span stall = pld_stall_begin();
         pld_enter();
         pld_thread_block(self);
+        pld_ahead_was_dry(slice);
         pld_page_heap_grow(slice, PLD_HUGE_BYTES, false);
         pld_thread_unblock(self);
         pld_leave();

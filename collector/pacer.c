@@ -26,6 +26,7 @@
  * K3  goal and trigger are the last full cycle's, and do not move with young ones. */
 #include "collector/pacer.h"
 
+#include "arena/ahead.h"
 #include "arena/stall.h"
 #include "base/clock.h"
 #include "base/check.h"
@@ -42,7 +43,9 @@ enum {
         MIN_GOAL_BYTES = 4 << 20, /* times the percentage */
         SLACK_BYTES = 4 << 20,    /* past the goal, before mutators give way */
         GIVE_WAY_NS = 100000,
-        ASSIST_BYTES = 32 << 10,  /* of scanning in one assist, at most */
+        ASSIST_BYTES = 32 << 10,  /* of scanning in one assist, at most, */
+        ASSIST_BITE = 2 << 10,    /* so much at a time, */
+        ASSIST_NS = 100000,       /* until then */
         YOUNG_PART = 4,           /* of the room, to be allocated between young cycles */
         MIN_YOUNG_BYTES = 4 << 20,
 };
@@ -99,14 +102,19 @@ static size_t wanted_goal(size_t base)
         return to > least ? to : least;
 }
 
+static size_t headroom_of(size_t bound)
+{
+        size_t wanted = bound / 32 > PLD_MIB ? bound / 32 : PLD_MIB;
+        return wanted < bound ? wanted : bound;
+}
+
 /* The highest heap that keeps the process within the limit. */
 static size_t limit_goal(size_t base)
 {
         size_t bound = pld_load_relaxed(&limit);
         if (!bound || limit_gives_way)
                 return SIZE_MAX;
-        size_t headroom = bound / 32 > PLD_MIB ? bound / 32 : PLD_MIB;
-        size_t taken = other_bytes(base) + headroom;
+        size_t taken = other_bytes(base) + headroom_of(bound);
         size_t most = bound > taken ? bound - taken : 0;
         return most > base + PLD_MIB ? most : base + PLD_MIB;
 }
@@ -226,6 +234,14 @@ static PLD_NOINLINE void give_way(struct pld_thread *self)
         pld_stall_note(PLD_STALL_PACE, pld_now_ns() - start_ns);
 }
 
+/* How long a byte takes depends on what it refers to: so the clock is looked at, too. */
+static void mark_a_while(struct pld_thread *self, uint64_t until_ns)
+{
+        for (unsigned i = 0; i < ASSIST_BYTES / ASSIST_BITE; i++)
+                if (!pld_mark_some(&self->marker, ASSIST_BITE) || pld_now_ns() >= until_ns)
+                        break;
+}
+
 void pld_pacer_assist(struct pld_thread *self)
 {
         pld_cycle_run_due(self);
@@ -241,7 +257,7 @@ void pld_pacer_assist(struct pld_thread *self)
         uint64_t before = self->marker.scanned_bytes;
         pld_enter();
         if (pld_cycle_is_marking()) { /* no flip can come now */
-                pld_mark_some(&self->marker, ASSIST_BYTES);
+                mark_a_while(self, start_ns + ASSIST_NS);
                 pld_marker_flush(&self->marker);
         }
         uint64_t done = self->marker.scanned_bytes - before;
@@ -415,11 +431,18 @@ void pld_pacer_fork_done(void)
 
 /* ---- Settings and questions -------------------------------------------------------------------- */
 
+static size_t set_limit(size_t nbytes)
+{
+        size_t former = pld_exchange_relaxed(&limit, nbytes);
+        pld_ahead_set_limit(nbytes ? nbytes - headroom_of(nbytes) + 1 : 0); /* 0: none */
+        set_goal();
+        return former;
+}
+
 void pld_pacer_start(void)
 {
         pld_store_relaxed(&percent, pld_settings.gc_percent);
-        pld_store_relaxed(&limit, pld_settings.memory_limit);
-        set_goal();
+        set_limit(pld_settings.memory_limit);
 }
 
 int polder_set_gc_percent(int value)
@@ -435,10 +458,9 @@ size_t polder_set_memory_limit(size_t nbytes)
 {
         if (pld_start())
                 return 0;
-        size_t former = pld_exchange_relaxed(&limit, nbytes);
+        size_t former = set_limit(nbytes);
         if (pld_settings.memory_limit_hard)
                 pld_page_heap_set_limit(nbytes);
-        set_goal();
         return former;
 }
 

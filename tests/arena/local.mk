@@ -1,5 +1,6 @@
 tests_arena_unit_SOURCES = \
 	tests/arena/arena_test.h \
+	tests/arena/test_ahead.c \
 	tests/arena/test_arena.c \
 	tests/arena/test_bin.c \
 	tests/arena/test_bump.c \

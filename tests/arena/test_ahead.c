@@ -1,0 +1,96 @@
+#include "tests/arena/arena_test.h"
+
+#include "arena/ahead.h"
+#include "arena/page_heap.h"
+
+#include <unistd.h>
+
+enum { HUGE_PAGE = 2 << 20 };
+
+static size_t grow(size_t nhuge)
+{
+        return pld_page_heap_grow(0, nhuge * HUGE_PAGE, false);
+}
+
+/* Takes huge pages until none is idle. */
+static void take_all(void)
+{
+        struct pld_run run;
+        while (pld_page_heap_idle_bytes() > 0)
+                cr_assert_eq(pld_page_heap_alloc(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES, true, &run), 0);
+}
+
+/* It is a matter of time; of how much, nobody knows. */
+static bool comes_to(size_t nidle)
+{
+        for (int i = 0; i < 20000 && pld_page_heap_idle_bytes() < nidle * HUGE_PAGE; i++)
+                usleep(1000);
+        usleep(50000); /* to see that it is no more */
+        return pld_page_heap_idle_bytes() == nidle * HUGE_PAGE;
+}
+
+Test(ahead, a_heap_that_was_dry_has_one_ready, .timeout = 60)
+{
+        arena_test_start(1);
+        grow(16);
+        take_all();
+        cr_expect_eq(pld_ahead_grown(), 0, "nobody has waited yet");
+        pld_ahead_was_dry(0);
+        cr_expect(comes_to(1));
+        struct pld_run run;
+        cr_assert_eq(pld_page_heap_alloc(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES, true, &run), 0);
+        cr_expect(comes_to(1), "and another one when that is taken");
+        cr_expect_eq(pld_ahead_grown(), 2 * HUGE_PAGE);
+}
+
+Test(ahead, what_is_ready_doubles_up_to_a_share_of_the_heap, .timeout = 120)
+{
+        arena_test_start(1);
+        grow(130);
+        take_all();
+        pld_ahead_was_dry(0);
+        cr_expect(comes_to(1));
+        pld_ahead_was_dry(0);
+        cr_expect(comes_to(2));
+        pld_ahead_was_dry(0);
+        cr_expect(comes_to(3), "1 and a 64th of 132, not 4");
+}
+
+Test(ahead, a_small_heap_has_nothing_ready, .timeout = 60)
+{
+        arena_test_start(1);
+        grow(4);
+        take_all();
+        pld_ahead_was_dry(0);
+        cr_expect(comes_to(0));
+        cr_expect_eq(pld_ahead_grown(), 0);
+}
+
+Test(ahead, a_limit_is_left_to_those_who_allocate, .timeout = 60)
+{
+        arena_test_start(1);
+        grow(16);
+        take_all();
+        size_t backed = pld_page_heap_backed_bytes();
+        pld_ahead_set_limit(backed + HUGE_PAGE - 1);
+        pld_ahead_was_dry(0);
+        cr_expect(comes_to(0), "the soft one");
+        pld_ahead_set_limit(0);
+        pld_page_heap_set_limit(backed + HUGE_PAGE);
+        pld_ahead_was_dry(0);
+        cr_expect(comes_to(0), "the hard one");
+        pld_page_heap_set_limit(0);
+        pld_ahead_was_dry(0);
+        cr_expect(comes_to(1));
+}
+
+Test(ahead, what_has_decayed_is_not_fetched_again, .timeout = 60)
+{
+        arena_test_start(1);
+        grow(16);
+        take_all();
+        pld_ahead_was_dry(0);
+        cr_expect(comes_to(1));
+        pld_page_heap_release(UINT64_MAX);
+        cr_expect(comes_to(0));
+}
