@@ -28,7 +28,9 @@ struct pld_span_collected {
         bool sweeping;                /* central lock: taken off its list by a sweeper */
         bool used;                    /* central lock: owned at some time since the flip */
         _Atomic bool dirty;           /* free cells may hold other bytes than zero */
+        _Atomic bool tied;            /* the collector's: some object is a key or an owner */
         void *_Atomic records;        /* weak references and finalizers: the collector's */
+        void *_Atomic ties;           /* the collector's (tie.c) */
 };
 
 /* What a span is to malloc (manual.c). */

@@ -60,7 +60,7 @@ void pld_span_sweep(struct pld_span *span)
                 return;
         }
         PLD_ASSERT(pld_load_relaxed(&span->collected.run_end) == 0);
-        if (pld_load_relaxed(&span->collected.records))
+        if (pld_load_relaxed(&span->collected.records) || pld_load_relaxed(&span->collected.tied))
                 settle_records(span);
         size_t ndead = adopt_marks(span);
         if (ndead) {

@@ -40,6 +40,7 @@
 #include "collector/settings.h"
 #include "collector/start.h"
 #include "collector/thread.h"
+#include "collector/tie.h"
 #include "collector/trace.h"
 #include "collector/verify.h"
 #include "collector/worker.h"
@@ -180,10 +181,12 @@ static void scan(void)
 static void begin_with_old(void)
 {
         bool is_void = pld_journal_is_void();
-        if (young)
+        if (young) {
                 nslots += pld_journal_shade(&own);
-        else
+                pld_ties_shade_marked(&own); /* old keys, whose values may be young */
+        } else {
                 pld_journal_drop();
+        }
         if (young && is_void)
                 pld_store_relaxed(&pld_grey_overflow, true);
 }
@@ -255,6 +258,7 @@ static void flip_locked(void)
                 pld_verify_marks_locked();
         if (pld_rules_shading)
                 pld_rules_check_locked();
+        pld_ties_flip_locked();
         pld_pacer_marking_ends();
         survey = pld_pacer_survey(nslots);
         keeps_marks = pld_generation_flip(&survey);

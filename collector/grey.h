@@ -17,6 +17,9 @@ enum {
         PLD_GREY_SCAN,      /* marked; to be scanned from its first byte on */
         PLD_GREY_REST,      /* the rest of a large object, from this address on */
         PLD_GREY_CANDIDATE, /* a pointer to another node's object: not yet marked */
+        PLD_GREY_TIED,      /* a marked object that may be a key or an owner (tie.h) */
+        PLD_GREY_KEYED,     /* no object: a tie, from which on those of its key are looked at */
+        PLD_GREY_OWNED,     /* the same, those of its owner */
         PLD_GREY_TAGS = 7
 };
 

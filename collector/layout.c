@@ -5,7 +5,7 @@
  *
  * L1  equal layouts are one layout, equal shapes one shape; both live for ever.
  * L2  a pattern's last bit is set, and the bits behind it in its last word are clear.
- * L3  a shape without pointers is pld_leaf_shape[] of its class.
+ * L3  a shape without pointers is pld_leaf_shape[] of its class, or a layout's alone.
  * L4  a shape has one central a slice, made under the lock, published with release.
  * Everything is made under the lock and read without. */
 #include "collector/layout.h"
@@ -204,6 +204,16 @@ struct pld_central *pld_shape_central_slow(struct pld_shape *shape, unsigned sli
         }
         pld_unlock(&lock);
         return central;
+}
+
+struct polder_layout *pld_layout_alone(size_t nbytes)
+{
+        struct pld_shape like = { .kind = PLD_SHAPE_LEAF, .class = pld_class_for(nbytes) };
+        struct polder_layout *layout = pld_meta_alloc(sizeof *layout);
+        if (!layout || !(layout->shape = copy_shape(&like)))
+                return NULL;
+        layout->nbytes = nbytes;
+        return layout;
 }
 
 int pld_layout_start(void)

@@ -40,6 +40,8 @@ extern struct pld_shape *pld_conservative_shape[PLD_NCLASSES + 1]; /* const afte
 int pld_layout_start(void);
 /* The shape of an array of these that takes that size class. NULL: no memory. */
 struct pld_shape *pld_layout_array_shape(const struct polder_layout *element, unsigned class);
+/* A leaf layout that shares its spans with no other. NULL: no memory. */
+struct polder_layout *pld_layout_alone(size_t nbytes);
 /* The shape's central on that slice. NULL: no memory. */
 struct pld_central *pld_shape_central_slow(struct pld_shape *shape, unsigned slice);
 void pld_layout_fork_prepare(void);

@@ -2,6 +2,7 @@ noinst_LTLIBRARIES += libpld_collector.la
 libpld_collector_la_SOURCES = \
 	collector/barrier.c \
 	collector/cycle.c collector/cycle.h \
+	collector/ephemeron.c \
 	collector/generation.c collector/generation.h \
 	collector/grey.c collector/grey.h \
 	collector/journal.c collector/journal.h \
@@ -19,6 +20,8 @@ libpld_collector_la_SOURCES = \
 	collector/start.c collector/start.h \
 	collector/stats.c \
 	collector/thread.c collector/thread.h \
+	collector/tie.c collector/tie.h \
 	collector/trace.c collector/trace.h \
 	collector/verify.c collector/verify.h \
+	collector/weak_table.c \
 	collector/worker.c collector/worker.h

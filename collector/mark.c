@@ -25,6 +25,7 @@
 #include "collector/mark.h"
 
 #include "base/check.h"
+#include "collector/tie.h"
 
 #include <string.h>
 
@@ -82,6 +83,13 @@ static inline void shade(struct pld_marker *marker, struct pld_span *span, size_
         if (span->shape->kind != PLD_SHAPE_LEAF)
                 push(&marker->grey, marker->node,
                      pld_span_object(span, i) | (uintptr_t)span->form << PLD_PLACE_FORM_SHIFT);
+        if (pld_span_is_tied(span))
+                push(&marker->grey, marker->node, pld_span_object(span, i) | PLD_GREY_TIED);
+}
+
+void pld_marker_push(struct pld_marker *marker, uintptr_t item)
+{
+        push(&marker->grey, marker->node, item);
 }
 
 /* True when the reference was sent to the object's home. */
@@ -155,6 +163,9 @@ static inline void enqueue(struct pld_marker *marker, const struct pld_candidate
         if (form->kind != PLD_FORM_LEAF)
                 push(&marker->grey, marker->node,
                      (found->pointer & PLD_GREY_ADDRESS) | (found->place.bits & FORM_BITS));
+        if (pld_span_is_tied(pld_place_span(found->place)))
+                push(&marker->grey, marker->node,
+                     (found->pointer & PLD_GREY_ADDRESS) | PLD_GREY_TIED);
 }
 
 void pld_shade_exact(struct pld_marker *marker, uintptr_t word)
@@ -334,6 +345,10 @@ static inline void shade_slot(uintptr_t *slot, bool exact, void *arg)
 
 static PLD_NOINLINE void scan_slow(struct pld_marker *marker, uintptr_t item)
 {
+        if ((item & PLD_GREY_TAGS) >= PLD_GREY_TIED) {
+                pld_ties_trace(marker, item);
+                return;
+        }
         uintptr_t from = item & PLD_GREY_ADDRESS;
         struct pld_span *span = pld_span_of(from);
         uintptr_t object = pld_span_object(span, pld_span_index(span, from));
@@ -542,5 +557,6 @@ void pld_mark_recover(struct pld_marker *marker)
         while (pld_exchange_relaxed(&pld_grey_overflow, false)) {
                 pld_collected_each(requeue, marker);
                 settle_all(marker);
+                pld_ties_shade_marked(marker);
         }
 }

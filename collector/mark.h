@@ -47,6 +47,8 @@ void pld_shade_word(struct pld_marker *marker, uintptr_t word);
  * on an object's start also keeps the object before it. */
 void pld_shade_stack(struct pld_marker *marker, uintptr_t from, uintptr_t to);
 
+/* An item for a chunk (grey.h). */
+void pld_marker_push(struct pld_marker *marker, uintptr_t item);
 /* An object that is marked already: it is scanned (again). */
 void pld_marker_queue(struct pld_marker *marker, uintptr_t object);
 

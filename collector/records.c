@@ -12,6 +12,7 @@
  *     run in order, one cycle after the other.
  * D3  weak references to a dead target are cleared before its finalizer is
  *     listed: nobody gets the object from a weak reference after that.
+ *     The same goes for ties (tie.c), and so ties have no finalizable owners.
  * D4  whoever takes a pointer out of a record while a cycle is under way shades
  *     it first.
  * D5  polder_weak_get() runs inside Polder, so no flip comes between its look at
@@ -27,6 +28,7 @@
 #include "base/futex.h"
 #include "base/lock.h"
 #include "collector/thread.h"
+#include "collector/tie.h"
 
 #include <errno.h>
 #include <string.h>
@@ -136,6 +138,8 @@ static void settle(struct pld_span *span)
 {
         struct record *record, *next;
         bool any = false;
+        if (pld_load_relaxed(&span->collected.tied))
+                pld_ties_settle(span);
         pld_lock(&lock);
         for (record = cut_dead_locked(span, WEAK); record; record = next) { /* D3 */
                 next = record->next;
@@ -389,7 +393,8 @@ int polder_finalizer_set(void *object, polder_finalizer fn, void *arg)
                 return -ENOMEM;
         struct pld_found found = pld_find_object((uintptr_t)object);
         uintptr_t target = (uintptr_t)object;
-        if (!found.span || pld_span_object(found.span, found.index) != target)
+        if (!found.span || pld_span_object(found.span, found.index) != target ||
+            (fn && pld_is_owner(found)))
                 return -EINVAL;
         int error = fn ? start_finalizer_thread() : 0;
         if (error)

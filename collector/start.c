@@ -13,6 +13,7 @@
 #include "collector/rules.h"
 #include "collector/settings.h"
 #include "collector/thread.h"
+#include "collector/tie.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -28,6 +29,7 @@ static void fork_prepare(void)
         pld_thread_fork_prepare();
         pld_roots_fork_prepare();
         pld_records_fork_prepare();
+        pld_ties_fork_prepare();
         pld_layout_fork_prepare();
         pld_grey_fork_prepare();
         pld_journal_fork_prepare();
@@ -40,6 +42,7 @@ static void fork_parent(void)
         pld_journal_fork_done();
         pld_grey_fork_done();
         pld_layout_fork_done();
+        pld_ties_fork_done();
         pld_records_fork_done();
         pld_roots_fork_done();
         pld_thread_fork_parent();
@@ -52,6 +55,7 @@ static void fork_child(void)
         pld_journal_fork_child();
         pld_grey_fork_child();
         pld_layout_fork_done();
+        pld_ties_fork_done();
         pld_records_fork_child();
         pld_roots_fork_done();
         pld_thread_fork_child();
@@ -65,6 +69,9 @@ static int start_locked(const struct pld_arena_settings *arena)
         if (error && error != -EALREADY)
                 return error;
         error = pld_layout_start();
+        if (error)
+                return error;
+        error = pld_ties_start();
         if (error)
                 return error;
         pld_manual_last_resort = pld_last_resort_for_malloc;

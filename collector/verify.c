@@ -15,6 +15,7 @@
 #include "collector/records.h"
 #include "collector/roots.h"
 #include "collector/thread.h"
+#include "collector/tie.h"
 
 #include <string.h>
 
@@ -107,12 +108,29 @@ static void reach_slot(uintptr_t *slot, bool exact, void *arg)
         reach_word(search, *slot);
 }
 
+static bool is_seen(const struct search *search, uintptr_t object)
+{
+        _Atomic uint64_t *bits = search->seen[(object - pld_range.base) >> PLD_HUGE_SHIFT];
+        size_t bit = (object & (PLD_HUGE_BYTES - 1)) / 8;
+        return bits && pld_load_relaxed(&bits[bit / 64]) >> (bit % 64) & 1;
+}
+
+/* The value, once owner and key have been reached; whichever came last. */
+static void reach_tied(const struct pld_tie *tie, void *arg)
+{
+        struct search *search = arg;
+        search->slot = (uintptr_t)&tie->value;
+        if (is_seen(search, tie->owner->object) && is_seen(search, tie->key))
+                reach_word(search, pld_load_relaxed(&tie->value));
+}
+
 static void drain(struct search *search)
 {
         while (search->n > 0) {
                 uintptr_t object = search->stack[--search->n];
                 search->holder = object;
                 pld_object_each(pld_span_of(object), object, reach_slot, search);
+                pld_ties_each(object, reach_tied, search);
         }
 }
 

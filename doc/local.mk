@@ -1,6 +1,7 @@
 dist_man_MANS = \
 	doc/polder.7 \
 	doc/polder_collect.3 \
+	doc/polder_ephemeron.3 \
 	doc/polder_extents.3 \
 	doc/polder_heap.3 \
 	doc/polder_histogram.3 \

@@ -2,6 +2,7 @@ polderincludedir = $(includedir)/polder
 polderinclude_HEADERS = \
 	include/polder/arena.h \
 	include/polder/collected.h \
+	include/polder/ephemeron.h \
 	include/polder/extent.h \
 	include/polder/heap.h \
 	include/polder/polder.h \

@@ -9,6 +9,7 @@
 
 #include <polder/arena.h>
 #include <polder/collected.h>
+#include <polder/ephemeron.h>
 #include <polder/extent.h>
 #include <polder/heap.h>
 #include <polder/pool.h>

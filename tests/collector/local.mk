@@ -4,6 +4,7 @@ tests_collector_unit_SOURCES = \
 	tests/collector/test_barrier.c \
 	tests/collector/test_blocking.c \
 	tests/collector/test_cycle.c \
+	tests/collector/test_ephemeron.c \
 	tests/collector/test_fiber.c \
 	tests/collector/test_generation.c \
 	tests/collector/test_grey.c \
@@ -22,6 +23,7 @@ tests_collector_unit_SOURCES = \
 	tests/collector/test_stats.c \
 	tests/collector/test_thread.c \
 	tests/collector/test_verify.c \
+	tests/collector/test_weak_table.c \
 	tests/collector/test_worker.c
 tests_collector_unit_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_collector_unit_LDADD = libpld_fake.la $(FLOOR3) $(CRITERION_LIBS)
