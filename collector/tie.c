@@ -80,7 +80,7 @@ static struct store stores[NKINDS];  /* lock */
 static struct polder_layout *owners; /* const after start: with a shape of its own */
 _Atomic bool pld_ties_exist;
 
-/* ---- Blocks ---------------------------------------------------------------------------- */
+/* ---- Blocks -------------------------------------------------------------------------------- */
 
 static size_t bytes_of(unsigned kind)
 {
@@ -146,7 +146,7 @@ void pld_ties_flip_locked(void)
         pld_unlock(&lock);
 }
 
-/* ---- Finding -------------------------------------------------------------------------------- */
+/* ---- Finding ------------------------------------------------------------------------------- */
 
 static unsigned directory_kind(const struct pld_span *span)
 {
@@ -199,7 +199,7 @@ bool pld_is_owner(struct pld_found found)
         return is_owner_span(found.span);
 }
 
-/* ---- Making ties ---------------------------------------------------------------------------- */
+/* ---- Making ties --------------------------------------------------------------------------- */
 
 static struct pld_tie *_Atomic *make_chain_locked(struct pld_span *span, size_t i)
 {
@@ -252,8 +252,11 @@ static void write_locked(struct pld_tie *tie, uintptr_t value)
         struct pld_owner *owner = tie->owner;
         uintptr_t old = pld_load_relaxed(&tie->value);
         pld_store_release(&tie->value, value);
-        if ((old != 0) != (value != 0))
-                pld_store_relaxed(&owner->count, pld_load_relaxed(&owner->count) + (value ? 1 : -1UL));
+        size_t count = pld_load_relaxed(&owner->count);
+        if (!old && value)
+                pld_store_relaxed(&owner->count, count + 1);
+        else if (old && !value)
+                pld_store_relaxed(&owner->count, count - 1);
 }
 
 int pld_tie_change(struct pld_thread *self, struct pld_owner *owner, struct pld_found key,
@@ -328,13 +331,13 @@ void *pld_owner_new(void)
         return object;
 }
 
-/* ---- Tracing ---------------------------------------------------------------------------------- */
+/* ---- Tracing ------------------------------------------------------------------------------- */
 
 static void trigger(struct pld_marker *marker, struct pld_tie *tie)
 {
         uintptr_t value = pld_load_acquire(&tie->value);
-        if (value && !pld_load_relaxed(&tie->owner->dead) && is_marked(tie->owner->object) && /* T6 */
-            is_marked(tie->key))
+        if (value && !pld_load_relaxed(&tie->owner->dead) /* T6 */ &&
+            is_marked(tie->owner->object) && is_marked(tie->key))
                 pld_shade_word(marker, value);
 }
 
@@ -389,7 +392,7 @@ void pld_ties_shade_marked(struct pld_marker *marker)
                 pld_collected_each(shade_marked_of, marker);
 }
 
-/* ---- Settling ----------------------------------------------------------------------------------- */
+/* ---- Settling ------------------------------------------------------------------------------ */
 
 static void owner_free_if_unused_locked(struct pld_owner *owner)
 {
@@ -417,7 +420,8 @@ static bool cut_chain_locked(struct pld_tie *_Atomic *chain, bool lives)
         struct pld_tie *_Atomic *at = chain;
         for (struct pld_tie *tie = pld_load_relaxed(chain), *next; tie; tie = next) {
                 next = pld_load_relaxed(&tie->next);
-                if (lives && pld_load_relaxed(&tie->value) && !pld_load_relaxed(&tie->owner->dead)) {
+                if (lives && pld_load_relaxed(&tie->value) &&
+                    !pld_load_relaxed(&tie->owner->dead)) {
                         at = &tie->next;
                         continue;
                 }
@@ -432,7 +436,8 @@ static bool cut_leaf_locked(struct pld_span *span, struct leaf *leaf, size_t fir
         bool any = false;
         for (size_t i = 0; i < LEAF_CHAINS; i++)
                 if (pld_load_relaxed(&leaf->chain[i]))
-                        any |= cut_chain_locked(&leaf->chain[i], pld_span_is_marked(span, first + i));
+                        any |= cut_chain_locked(&leaf->chain[i],
+                                                pld_span_is_marked(span, first + i));
         return any;
 }
 
@@ -465,8 +470,8 @@ static void bury_owners_locked(struct pld_span *span)
                 uint64_t dead = pld_load_relaxed(&pld_span_allocated(span)[i]) &
                                 ~pld_load_relaxed(&pld_span_marked(span)[i]);
                 for (; dead; dead &= dead - 1) {
-                        size_t index = i * 64 + pld_lowest_bit(dead);
-                        struct pld_owner *owner = pld_owner_of((void *)pld_span_object(span, index));
+                        uintptr_t object = pld_span_object(span, i * 64 + pld_lowest_bit(dead));
+                        struct pld_owner *owner = pld_owner_of((void *)object);
                         if (!owner)
                                 continue;
                         pld_store_relaxed(&owner->dead, true);
@@ -485,7 +490,7 @@ void pld_ties_settle(struct pld_span *span)
         pld_unlock(&lock);
 }
 
-/* ---- For verification ------------------------------------------------------------------------------ */
+/* ---- For verification ---------------------------------------------------------------------- */
 
 void pld_ties_each(uintptr_t object, pld_tie_visit visit, void *arg)
 {
@@ -502,7 +507,7 @@ void pld_ties_each(uintptr_t object, pld_tie_visit visit, void *arg)
                 visit(tie, arg);
 }
 
-/* ---- Start and fork() -------------------------------------------------------------------------------- */
+/* ---- Start and fork() ---------------------------------------------------------------------- */
 
 int pld_ties_start(void)
 {

@@ -23,13 +23,15 @@ void *polder_ephemeron_get(const struct polder_ephemeron *ephemeron, const void 
  * What takes a key that is no collected object refuses it with EINVAL. */
 struct polder_weak_table;
 struct polder_weak_table *polder_weak_table_new(void); /* NULL with ENOMEM */
-void *polder_weak_table_get(const struct polder_weak_table *table, const void *key); /* NULL: none */
+/* NULL: there is none. */
+void *polder_weak_table_get(const struct polder_weak_table *table, const void *key);
 /* In place of what was there; NULL: removes. 0, -ENOMEM, -EINVAL. */
 int polder_weak_table_put(struct polder_weak_table *table, void *key, void *value);
 /* Puts a value where there is none. Returns what is in the table then: of several threads that
  * add, all get the same. NULL with ENOMEM or EINVAL (also for a value of NULL). */
 void *polder_weak_table_add(struct polder_weak_table *table, void *key, void *value);
-void *polder_weak_table_remove(struct polder_weak_table *table, const void *key); /* what was there */
+/* Returns what was there. */
+void *polder_weak_table_remove(struct polder_weak_table *table, const void *key);
 /* Entries, with those whose keys have died and are not yet swept. */
 size_t polder_weak_table_count(const struct polder_weak_table *table);
 

@@ -86,7 +86,8 @@ static void *make_chain(void *backwards)
                 struct node *fresh = node_new(NULL, i);
                 if (!first)
                         first = fresh;
-                struct node *key = backwards ? fresh : keys[0], *value = backwards ? keys[0] : fresh;
+                struct node *key = backwards ? fresh : keys[0];
+                struct node *value = backwards ? keys[0] : fresh;
                 if (key && value) {
                         struct polder_ephemeron *ephemeron = polder_ephemeron_new(key, value);
                         cr_assert_not_null(ephemeron);

@@ -19,7 +19,8 @@ Test(weak_table, what_was_put_is_there_until_it_is_removed, .timeout = 60)
 {
         start();
         struct polder_weak_table *table = tables[0];
-        struct node *key = node_new(NULL, 1), *value = node_new(NULL, 2), *other = node_new(NULL, 3);
+        struct node *key = node_new(NULL, 1);
+        struct node *value = node_new(NULL, 2), *other = node_new(NULL, 3);
         cr_expect_null(polder_weak_table_get(table, key));
         cr_expect_eq(polder_weak_table_put(table, key, value), 0);
         cr_expect_eq(polder_weak_table_get(table, key), value);
@@ -71,7 +72,7 @@ static void *fill(void *arg)
                         polder_store(&roots[i - (NENTRIES - KEPT)], key);
         }
         size_t n = polder_weak_table_count(tables[0]) + polder_weak_table_count(tables[1]);
-        cr_assert(n >= NENTRIES && n <= NENTRIES + KEPT + 4, "those of before may not be swept yet");
+        cr_assert(n >= NENTRIES && n <= NENTRIES + KEPT + 4, "those of before may be unswept");
         return NULL;
 }
 
