@@ -114,7 +114,7 @@ void pld_options_from_environment(struct polder_options *options)
                 .memory_limit = arena.limit ? arena.limit : arena.soft_limit,
                 .memory_limit_hard = arena.limit > 0,
                 .gc_percent = 100,
-                .generations = 0,
+                .generations = -1,
         };
         int64_t number = 100;
         if (pld_setting_int("POLDER_GC_PERCENT", -1, 1000000, &number))
