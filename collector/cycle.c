@@ -269,10 +269,17 @@ static void flip_locked(void)
         set_phase_locked(PLD_PHASE_IDLE, keeps_marks ? PLD_SHADE_NOTE : 0, false);
 }
 
+/* Only where it is traced: to read this clock is a system call. */
+static uint64_t cpu_now(void)
+{
+        return pld_settings.gctrace ? pld_thread_cpu_ns() : 0;
+}
+
 static uint64_t count_stop(uint64_t took_ns, uint64_t cpu_ns)
 {
         pld_histogram_add(&pld_stop_times, took_ns);
-        pld_histogram_add(&pld_stop_cpu_times, cpu_ns);
+        if (pld_settings.gctrace)
+                pld_histogram_add(&pld_stop_cpu_times, cpu_ns);
         return took_ns;
 }
 
@@ -284,7 +291,7 @@ static enum outcome stop_and_flip(bool may_be_late, bool may_be_grey, uint64_t *
 {
         enum outcome outcome = FLIPPED;
         pld_threads_lock();
-        uint64_t cpu_ns = pld_thread_cpu_ns(), start_ns = pld_now_ns();
+        uint64_t cpu_ns = cpu_now(), start_ns = pld_now_ns();
         uint64_t within_ns = pld_settings.stagger ? 1 : STOP_WITHIN_NS; /* 1: often late */
         if (!pld_threads_stop_locked(step_flush, may_be_late ? within_ns : 0)) {
                 outcome = LATE;
@@ -296,7 +303,7 @@ static enum outcome stop_and_flip(bool may_be_late, bool may_be_grey, uint64_t *
         }
         if (outcome == FLIPPED)
                 flip_locked();
-        cpu_ns = pld_thread_cpu_ns() - cpu_ns;
+        cpu_ns = cpu_now() - cpu_ns;
         *stop_ns += count_stop(pld_threads_resume_locked() - start_ns, cpu_ns);
         pld_threads_unlock();
         return outcome;
@@ -355,7 +362,7 @@ static void run_stopped(struct pld_trace *trace)
         finish();
         trace->begin_ns = pld_now_ns();
         pld_threads_lock();
-        uint64_t cpu_ns = pld_thread_cpu_ns();
+        uint64_t cpu_ns = cpu_now();
         trace->mark_ns = trace->stop_ns = pld_now_ns();
         pld_threads_stop_locked(step_stopped_scan, 0);
         begin_marking();
@@ -365,7 +372,7 @@ static void run_stopped(struct pld_trace *trace)
         trace->sweep_ns = pld_now_ns();
         trace->heap_after = pld_pacer_read();
         sweep();
-        cpu_ns = pld_thread_cpu_ns() - cpu_ns;
+        cpu_ns = cpu_now() - cpu_ns;
         trace->stopped_ns = count_stop(pld_threads_resume_locked() - trace->stop_ns, cpu_ns);
         pld_threads_unlock();
 }

@@ -67,7 +67,7 @@ int polder_stats_print(FILE *to, const char *format);
  * stall is the sum of what it waited for; each cause is kept by itself, too. */
 enum polder_histogram_kind {
         POLDER_STOP,          /* threads held at once; those given up count, too */
-        POLDER_STOP_CPU,      /* CPU time that the thread which runs the cycle used in each */
+        POLDER_STOP_CPU,      /* CPU time of the cycle's thread in each; with gctrace only */
         POLDER_HANDSHAKE,     /* from asking all threads for a step to the last answer */
         POLDER_STALL,         /* of allocations, whatever the cause */
         POLDER_STALL_ASSIST,  /* marking, to pay for what was allocated */
