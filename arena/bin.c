@@ -32,7 +32,7 @@ enum {
         BIN_BYTES = 1 << 20, /* in the blocks of a bin, where that is within */
         BIN_LEAST = 4, BIN_MOST = 1024,
         GROWN_BYTES = 2 << 20, /* in the blocks that all bins could hold, beyond a bin's first */
-        BIN_FIRST = 8,        /* blocks: a bin's limit before it has grown */
+        FIRST_BYTES = 64 << 10, FIRST_MOST = 8, /* a bin's limit before it has grown, at least 1 */
         SHARED_LEAST = 128,   /* bytes: smaller blocks of others are not kept */
         OUT_MOST = 64,        /* blocks of a span in an outbox, and bytes in them */
         OUT_BYTES = 64 << 10,
@@ -93,6 +93,13 @@ static size_t room_of(unsigned class)
         return n < BIN_LEAST ? BIN_LEAST : n > BIN_MOST ? BIN_MOST : n;
 }
 
+/* Of large blocks only one: sixteen threads that use many sizes would keep hundreds of MB. */
+static size_t first_room_of(unsigned class)
+{
+        size_t n = FIRST_BYTES / pld_classes[class].nbytes;
+        return n < 1 ? 1 : n > FIRST_MOST ? FIRST_MOST : n;
+}
+
 static size_t size_of(const struct pld_bin *bin)
 {
         return (size_t)(bin->limit - bin->floor);
@@ -125,7 +132,7 @@ struct pld_block *pld_bin_refill(struct pld_cache *cache, unsigned class)
         struct pld_block *one, **to = size_of(bin) ? bin->floor : &one;
         pld_extent_check_outside();
         pld_cache_follow(cache); /* N4: a cpuset may change where nobody moves */
-        unsigned n = pld_manual_take(cache, class, to, size_of(bin) ? (unsigned)size_of(bin) / 2 : 1);
+        unsigned n = pld_manual_take(cache, class, to, size_of(bin) ? (unsigned)(size_of(bin) + 1) / 2 : 1);
         if (n == 0)
                 return NULL;
         if (to == bin->floor)
@@ -153,7 +160,7 @@ bool pld_bin_free_full(struct pld_cache *cache, unsigned class, struct pld_block
         if (size < room && may_grow(&cache->bins, size * pld_classes[class].nbytes))
                 bin->limit = bin->floor + (2 * size < room ? 2 * size : room);
         else
-                released = put_back_oldest(cache, bin, size / 2);
+                released = put_back_oldest(cache, bin, (size + 1) / 2);
         *bin->top++ = block;
         return released;
 }
@@ -234,7 +241,7 @@ void pld_bins_init(struct pld_bins *bins)
         struct pld_block **at = bins->slots;
         for (unsigned i = 0; i < PLD_NCLASSES; i++) {
                 size_t room = at ? room_of(i) : 0;
-                size_t first = room < BIN_FIRST ? room : BIN_FIRST;
+                size_t first = at ? first_room_of(i) : 0;
                 bins->bin[i] = (struct pld_bin){ .top = at, .floor = at, .limit = at + first };
                 at += room;
         }

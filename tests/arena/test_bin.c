@@ -354,3 +354,23 @@ Test(bin, an_emptied_bin_sends_each_block_to_its_owner)
         arena_test_thread(free_of_others_into_a_full_bin, blocks);
         arena_test_nothing_left();
 }
+
+Test(bin, a_bin_of_large_blocks_begins_with_one_and_works)
+{
+        enum { LARGE = 200 << 10 };
+        void *blocks[12];
+        arena_test_start(1);
+        for (int round = 0; round < 3; round++) {
+                for (unsigned i = 0; i < 12; i++)
+                        cr_assert_not_null(blocks[i] = polder_malloc(LARGE));
+                struct pld_bin *bin = &pld_cache_mine->bins.bin[pld_class_of_block(LARGE)];
+                if (round == 0)
+                        cr_expect_eq(bin->limit - bin->floor, 1);
+                for (unsigned i = 0; i < 12; i++) {
+                        polder_free(blocks[i]);
+                        cr_assert_leq(bin->top, bin->limit);
+                }
+        }
+        cr_expect_leq(pld_cache_mine->bins.grown_bytes, 2 << 20);
+        arena_test_nothing_left();
+}
