@@ -6,7 +6,8 @@
  * as half of it holds; one that is full first grows, then gives the older half back.
  * Blocks of other owners' spans are taken into a bin, too, while it has room: threads that
  * share blocks would else send each other what they are about to ask for. Beyond that, and
- * small ones always (two threads would write in one cache line), they are gathered, span by
+ * small ones always (two threads would write in one cache line), and large ones (many threads
+ * would keep much of each other's), they are gathered, span by
  * span, in an *outbox*, and go home in one compare-and-swap for many (snmalloc: Lietar et
  * al., ISMM 2019, batches so).
  *
@@ -33,7 +34,7 @@ enum {
         BIN_LEAST = 4, BIN_MOST = 1024,
         GROWN_BYTES = 2 << 20, /* in the blocks that all bins could hold, beyond a bin's first */
         FIRST_BYTES = 64 << 10, FIRST_MOST = 8, /* a bin's limit before it has grown, at least 1 */
-        SHARED_LEAST = 128,   /* bytes: smaller blocks of others are not kept */
+        SHARED_LEAST = 128, SHARED_MOST = 4096, /* bytes: other blocks of others are not kept */
         OUT_MOST = 64,        /* blocks of a span in an outbox, and bytes in them */
         OUT_BYTES = 64 << 10,
         KEEP_BYTES = 4 << 20, /* in large spans that a thread keeps */
@@ -78,7 +79,8 @@ bool pld_bin_free_remote(struct pld_span *span, struct pld_block *block)
 {
         struct pld_cache *cache = pld_cache_mine;
         struct pld_bin *bin = &cache->bins.bin[span->class];
-        if (span->nbytes < SHARED_LEAST || span->slice != cache->slice || bin->top == bin->limit ||
+        if (span->nbytes < SHARED_LEAST || span->nbytes > SHARED_MOST ||
+            span->slice != cache->slice || bin->top == bin->limit ||
             !pld_load_relaxed(&span->manual.owner)) /* it would not be adopted */
                 return post(cache, span, block);
         *bin->top++ = block;
