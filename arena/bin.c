@@ -4,12 +4,12 @@
  * and Adams's magazines, USENIX 2001): malloc and free of the owner's blocks move a
  * pointer up and down in it and touch no span. A bin that runs out takes as many blocks
  * as half of it holds; one that is full first grows, then gives the older half back.
+ *
  * Blocks of other owners' spans are taken into a bin, too, while it has room: threads that
- * share blocks would else send each other what they are about to ask for. Beyond that, and
- * small ones always (two threads would write in one cache line), and large ones (many threads
- * would keep much of each other's), they are gathered, span by
- * span, in an *outbox*, and go home in one compare-and-swap for many (snmalloc: Lietar et
- * al., ISMM 2019, batches so).
+ * share blocks would else send each other what they are about to ask for. Not so small ones
+ * (two threads would write in one cache line) and large ones (many threads would keep much
+ * of each other's). These, and what finds no room, are gathered, span by span, in an *outbox*,
+ * and go home in one compare-and-swap for many (snmalloc: Lietar et al., ISMM 2019).
  *
  * N1  to their spans the blocks kept here are out (manual.c, M2), so none of those spans
  *     can go away; they hold their keys (M7).
@@ -134,7 +134,8 @@ struct pld_block *pld_bin_refill(struct pld_cache *cache, unsigned class)
         struct pld_block *one, **to = size_of(bin) ? bin->floor : &one;
         pld_extent_check_outside();
         pld_cache_follow(cache); /* N4: a cpuset may change where nobody moves */
-        unsigned n = pld_manual_take(cache, class, to, size_of(bin) ? (unsigned)(size_of(bin) + 1) / 2 : 1);
+        size_t most = size_of(bin) ? (size_of(bin) + 1) / 2 : 1;
+        unsigned n = pld_manual_take(cache, class, to, (unsigned)most);
         if (n == 0)
                 return NULL;
         if (to == bin->floor)

@@ -192,6 +192,17 @@ static bool collect(struct pld_span *span)
         return true;
 }
 
+static void link_fresh(struct pld_span *span, uint32_t n)
+{
+        struct pld_block *next = span->manual.free;
+        for (uint32_t i = span->manual.fresh + n; i-- > span->manual.fresh;) {
+                struct pld_block *block = (struct pld_block *)pld_span_object(span, i);
+                *block = (struct pld_block){ .next = next, .key = pld_manual_key_of(block) };
+                next = block;
+        }
+        span->manual.free = next;
+}
+
 /* Makes blocks of memory that was in none yet; false: all is in blocks. */
 static bool carve(struct pld_span *span)
 {
@@ -203,17 +214,15 @@ static bool carve(struct pld_span *span)
                 n = left;
         if (n == 0)
                 return false;
-        struct pld_block *next = span->manual.free;
-        for (uint32_t i = span->manual.fresh + n; i-- > span->manual.fresh;) {
-                struct pld_block *block = (struct pld_block *)pld_span_object(span, i);
-                *block = (struct pld_block){ .next = next, .key = pld_manual_key_of(block) };
-                next = block;
-        }
-        span->manual.free = next;
+        if (has_few(span))
+                span->manual.free_bits |= UINT64_MAX >> (FEW - n) << span->manual.fresh;
+        else
+                link_fresh(span, n);
         span->manual.fresh = (uint16_t)(span->manual.fresh + n);
         return true;
 }
 
+/* What others freed comes before memory that nobody has touched. */
 static bool replenish(struct pld_span *span)
 {
         return span->manual.free_bits || collect(span) || carve(span); /* or `free`: one word */
@@ -366,10 +375,6 @@ static struct pld_span *new_span(struct pld_cache *cache, unsigned class)
         pld_manual_count((ptrdiff_t)(span->npages << PLD_PAGE_SHIFT));
         pld_store_relaxed(&span->manual.owner, cache);
         span->manual.in_heap = cache->manual.in_heap;
-        if (has_few(span)) {
-                span->manual.free_bits = UINT64_MAX >> (FEW - span->count);
-                span->manual.fresh = (uint16_t)span->count;
-        }
         pld_span_publish(span);
         return span;
 }
@@ -719,10 +724,8 @@ size_t pld_manual_bytes(void)
 
 static void destroy_span(struct pld_span *span)
 {
-        uint64_t bits = has_few(span) ? span->manual.free_bits : 0;
-        for (size_t i = 0; PLD_DEBUG && i < span->manual.fresh; i++)
-                if (!(bits >> (i % FEW) & 1)) /* what was never in use is perhaps not backed */
-                        memset((void *)pld_span_object(span, i), POISON, span->nbytes);
+        if (PLD_DEBUG) /* what was never in a block is perhaps not backed */
+                memset((void *)span->start, POISON, span->manual.fresh * span->nbytes);
         release(span);
 }
 

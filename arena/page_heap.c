@@ -46,9 +46,10 @@
  *     here and in the books of the ground. It is `growing` from the asking on, unless the
  *     lock was taken to back, move or shed it; then nobody knows what became of it, and
  *     it is not counted. Nor is what the kernel collapses in its own time.
- * The pieces: row.c backs huge pages, in rows; straddle.c lays runs over the edges of several; promote.c makes them huge in truth; shed.c
- * gives back what is idle or thin; moved.c moves to another node; page_heap_counts.c answers and verifies. What they share
- * is in page_heap_inside.h.
+ * The pieces: row.c backs huge pages, in rows; straddle.c lays runs over the edges of several;
+ * promote.c makes them huge in truth; shed.c gives back what is idle or thin; moved.c moves
+ * to another node; page_heap_counts.c answers and verifies. What they share is in
+ * page_heap_inside.h.
  * Called by span.c and the regions with no lock of theirs held but a central's. */
 #include "arena/page_heap.h"
 
@@ -162,9 +163,10 @@ static bool alloc_row(struct pld_page_heap *heap, size_t npages, size_t align, b
                 return false;
         out->at = pld_huge_address(huge);
         pld_lock(&heap->lock);
-        for (size_t i = 0; i < n; i++, npages -= PLD_HUGE_PAGES)
-                pld_page_heap_take_locked(heap, &huge[i], 0, npages < PLD_HUGE_PAGES ? npages : PLD_HUGE_PAGES,
-                            out);
+        for (size_t i = 0; i < n; i++, npages -= PLD_HUGE_PAGES) {
+                size_t here = npages < PLD_HUGE_PAGES ? npages : PLD_HUGE_PAGES;
+                pld_page_heap_take_locked(heap, &huge[i], 0, here, out);
+        }
         pld_unlock(&heap->lock);
         return true;
 }

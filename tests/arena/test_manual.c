@@ -378,3 +378,20 @@ Test(manual, a_span_of_few_blocks_hands_each_out_once)
         pld_manual_verify(pld_cache_mine);
         arena_test_nothing_left();
 }
+
+static void *free_one(void *block)
+{
+        polder_free(block);
+        return NULL;
+}
+
+Test(manual, a_block_that_another_thread_freed_comes_before_one_that_nobody_touched)
+{
+        arena_test_start_bare(1);
+        enum { LARGE = 100 << 10 };
+        void *one = polder_malloc(LARGE);
+        arena_test_thread(free_one, one);
+        cr_expect_eq(polder_malloc(LARGE), one);
+        polder_free(one);
+        arena_test_nothing_left();
+}
