@@ -54,6 +54,12 @@ static inline struct pld_central *pld_shape_central(struct pld_shape *shape, uns
         return pld_likely(central != NULL) ? central : pld_shape_central_slow(shape, slice);
 }
 
+static inline const char *pld_shape_name(const struct pld_shape *shape)
+{
+        static const char *const names[] = { "leaf", "conservative", "precise" };
+        return names[shape->kind];
+}
+
 static inline unsigned pld_class_for(size_t nbytes)
 {
         return nbytes <= PLD_SMALL_MAX ? pld_class_of(nbytes) : (unsigned)PLD_CLASS_LARGE;

@@ -13,6 +13,7 @@ libpld_collector_la_SOURCES = \
 	collector/new.c \
 	collector/node_stats.c \
 	collector/pacer.c collector/pacer.h \
+	collector/reach.c collector/reach.h \
 	collector/records.c collector/records.h \
 	collector/roots.c collector/roots.h \
 	collector/rules.c collector/rules.h \

@@ -166,39 +166,60 @@ void pld_records_start(void)
 /* ---- What records keep --------------------------------------------------------------- */
 
 struct keep {
-        void (*visit)(uintptr_t word, bool exact, void *arg);
+        pld_root_visit visit;
         void *arg;
+        struct pld_root root; /* what they have in common */
 };
 
 static void keep_slot(uintptr_t *slot, bool exact, void *arg)
 {
-        const struct keep *keep = arg;
-        keep->visit(__atomic_load_n(slot, __ATOMIC_ACQUIRE), exact, keep->arg);
+        struct keep *keep = arg;
+        keep->root.exact = exact;
+        keep->root.slot = (uintptr_t)slot;
+        keep->root.word = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+        keep->visit(&keep->root, keep->arg);
 }
 
-void pld_records_each(void (*visit)(uintptr_t word, bool exact, void *arg), void *arg)
+static void each_of(const struct record *record, pld_root_visit visit, void *arg)
 {
-        struct keep keep = { visit, arg };
+        struct pld_root value = { .kind = record->kind == WEAK ? PLD_ROOT_WEAK : PLD_ROOT_ARGUMENT,
+                                  .word = record->value,
+                                  .holder = record->target };
+        visit(&value, arg); /* D1, D2 */
+        if (record->kind == WEAK)
+                return;
+        struct keep keep = { visit, arg, value };
+        keep.root.kind = PLD_ROOT_FINALIZABLE;
+        pld_object_each(pld_span_of(record->target), record->target, keep_slot, &keep);
+}
+
+static void each_of_ready(const struct record *record, pld_root_visit visit, void *arg)
+{
+        struct pld_root root = { .kind = PLD_ROOT_READY,
+                                 .word = record->target,
+                                 .holder = record->target };
+        visit(&root, arg);
+        root.kind = PLD_ROOT_ARGUMENT;
+        root.word = record->value;
+        visit(&root, arg);
+}
+
+void pld_records_each(pld_root_visit visit, void *arg)
+{
         pld_lock(&lock);
-        pld_list_each(item, &all) {
-                struct record *record = pld_container_of(item, struct record, link);
-                visit(record->value, false, arg); /* D1, D2 */
-                if (record->kind == FINALIZER)
-                        pld_object_each(pld_span_of(record->target), record->target, keep_slot, &keep);
-        }
-        for (struct record *record = ready; record; record = record->next) {
-                visit(record->target, false, arg);
-                visit(record->value, false, arg);
-        }
+        pld_list_each(item, &all)
+                each_of(pld_container_of(item, struct record, link), visit, arg);
+        for (struct record *record = ready; record; record = record->next)
+                each_of_ready(record, visit, arg);
         pld_unlock(&lock);
 }
 
-static void shade_kept(uintptr_t word, bool exact, void *arg)
+static void shade_kept(const struct pld_root *root, void *arg)
 {
-        if (exact)
-                pld_shade_exact(arg, word);
+        if (root->exact)
+                pld_shade_exact(arg, root->word);
         else
-                pld_shade_word(arg, word);
+                pld_shade_word(arg, root->word);
 }
 
 void pld_records_shade(struct pld_marker *marker)

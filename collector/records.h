@@ -2,13 +2,13 @@
 #ifndef PLD_COLLECTOR_RECORDS_H
 #define PLD_COLLECTOR_RECORDS_H
 
-#include "collector/mark.h"
+#include "collector/roots.h"
 
 void pld_records_start(void);
 /* Once a cycle, after every thread has been scanned: shades what records keep. */
 void pld_records_shade(struct pld_marker *marker);
-/* The same words, for verification; mutators are held. */
-void pld_records_each(void (*visit)(uintptr_t word, bool exact, void *arg), void *arg);
+/* The same words, for searches beside the cycle; mutators are held. */
+void pld_records_each(pld_root_visit visit, void *arg);
 /* At a cycle's end: makes sure that there is a thread to call what is due, as in the
  * child of a fork(), where the former one is not. */
 void pld_finalizers_serve(void);

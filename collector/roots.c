@@ -360,16 +360,32 @@ bool pld_roots_scan_some(struct pld_marker *marker)
         return more;
 }
 
-__attribute__((no_sanitize("address"))) void
-pld_roots_each(void (*visit)(uintptr_t word, bool exact, void *arg), void *arg)
+__attribute__((no_sanitize("address"))) static void each_word(struct range range, pld_root_visit visit,
+                                                             void *arg)
+{
+        struct pld_root root = { .kind = PLD_ROOT_RANGE,
+                                 .holder = range.from,
+                                 .nbytes = range.to - range.from };
+        for (root.slot = range.from; root.slot < range.to; root.slot += sizeof(uintptr_t)) {
+                root.word = *(uintptr_t *)root.slot;
+                visit(&root, arg);
+        }
+}
+
+void pld_roots_each(pld_root_visit visit, void *arg)
 {
         pld_lock(&lock);
         for (size_t i = 0; i < nranges; i++)
-                for (uintptr_t at = ranges[i].from; at < ranges[i].to; at += sizeof(uintptr_t))
-                        visit(*(uintptr_t *)at, false, arg);
-        for (size_t i = 0; i < pins_room; i++)
-                if (pins[i].object)
-                        visit(pins[i].object, true, arg);
+                each_word(ranges[i], visit, arg);
+        for (size_t i = 0; i < pins_room; i++) {
+                struct pld_root root = { .kind = pins[i].uncollectable ? PLD_ROOT_UNCOLLECTABLE
+                                                                       : PLD_ROOT_PIN,
+                                         .exact = true,
+                                         .count = pins[i].count,
+                                         .word = pins[i].object };
+                if (root.word)
+                        visit(&root, arg);
+        }
         pld_unlock(&lock);
 }
 
