@@ -28,7 +28,8 @@ static void *map_alone(size_t nbytes)
 static bool find_chunk_locked(size_t nbytes)
 {
         for (size_t size = CHUNK_BYTES; size >= nbytes && size >= CHUNK_LEAST; size /= 2) {
-                char *fresh = pld_meta_map(size);
+                /* The first one does for most programs, who are not to pay for a huge page. */
+                char *fresh = chunk ? pld_meta_map_huge(size) : pld_meta_map(size);
                 if (!fresh)
                         continue;
                 chunk = fresh;

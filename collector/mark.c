@@ -60,6 +60,14 @@ static inline void push(struct pld_grey_chunk **chunk, unsigned node, uintptr_t 
         (*chunk)->item[(*chunk)->n++] = item;
 }
 
+/* Room for n items: a chunk that has less is given away as it is. */
+static inline bool make_room(struct pld_marker *marker, unsigned n)
+{
+        if (pld_likely(marker->grey && PLD_GREY_ITEMS - marker->grey->n >= n))
+                return true;
+        return exchange_chunk(&marker->grey, marker->node);
+}
+
 #define FORM_BITS ((uintptr_t)(PLD_NFORMS - 1) << PLD_PLACE_FORM_SHIFT)
 
 static inline const struct pld_form *form_of(uintptr_t item)
@@ -155,24 +163,46 @@ static inline uint64_t bit_of(const struct pld_candidate *found)
         return UINT64_C(1) << found->index % 64;
 }
 
-/* Counts and queues what was just marked. */
-static inline void enqueue(struct pld_marker *marker, const struct pld_candidate *found)
+/* Sets the bit; false: somebody did so before. */
+static inline bool mark_one(const struct pld_candidate *found)
+{
+        uint64_t bit = bit_of(found);
+        return !(pld_or_relaxed(found->word, bit) & bit); /* one instruction: lock bts */
+}
+
+/* Counts what was just marked, and returns whether there is anything to scan in it. */
+static inline bool count_marked(struct pld_marker *marker, const struct pld_candidate *found)
 {
         const struct pld_form *form = &pld_forms[pld_place_form(found->place)];
-        marker->marked_bytes += form->nbytes ? form->nbytes : pld_place_span(found->place)->nbytes;
-        if (form->kind != PLD_FORM_LEAF)
-                push(&marker->grey, marker->node,
-                     (found->pointer & PLD_GREY_ADDRESS) | (found->place.bits & FORM_BITS));
+        marker->marked_bytes +=
+            pld_likely(form->nbytes) ? form->nbytes : pld_place_span(found->place)->nbytes;
+        return form->kind != PLD_FORM_LEAF;
+}
+
+static inline uintptr_t item_of(const struct pld_candidate *found)
+{
+        return (found->pointer & PLD_GREY_ADDRESS) | (found->place.bits & FORM_BITS);
+}
+
+static PLD_NOINLINE void enqueue_tied(struct pld_marker *marker, const struct pld_candidate *found)
+{
         if (pld_span_is_tied(pld_place_span(found->place)))
                 push(&marker->grey, marker->node,
                      (found->pointer & PLD_GREY_ADDRESS) | PLD_GREY_TIED);
 }
 
+/* Counts and queues what was just marked. */
+static void enqueue(struct pld_marker *marker, const struct pld_candidate *found)
+{
+        if (count_marked(marker, found))
+                push(&marker->grey, marker->node, item_of(found));
+        enqueue_tied(marker, found);
+}
+
 void pld_shade_exact(struct pld_marker *marker, uintptr_t word)
 {
         struct pld_candidate found;
-        if (find_mark(sight_now(), word, &found) && !is_marked(&found) &&
-            !(pld_or_relaxed(found.word, bit_of(&found)) & bit_of(&found)))
+        if (find_mark(sight_now(), word, &found) && !is_marked(&found) && mark_one(&found))
                 enqueue(marker, &found);
 }
 
@@ -200,30 +230,79 @@ static unsigned leave_to_others(struct pld_marker *marker, uint8_t white[], unsi
         return left;
 }
 
-/* Marks the candidates, and queues them. What was allocated together is often found
- * together: then one atomic operation marks some. */
+/* Marks those of the candidates from `at` on that share a word with it, by one atomic
+ * operation, and leaves in white[] from `to` on those that this marker has marked. */
+static PLD_NOINLINE unsigned mark_word(const struct pld_candidate candidate[], uint8_t white[],
+                                       unsigned *at, unsigned nwhite, unsigned to)
+{
+        _Atomic uint64_t *word = candidate[white[*at]].word;
+        uint64_t bits = 0;
+        unsigned end = *at;
+        do {
+                bits |= bit_of(&candidate[white[end++]]);
+        } while (end < nwhite && candidate[white[end]].word == word);
+        bits &= ~pld_or_relaxed(word, bits);
+        for (; *at < end; ++*at) {
+                uint64_t bit = bit_of(&candidate[white[*at]]);
+                white[to] = white[*at];
+                to += (bits & bit) != 0;
+                bits &= ~bit; /* it may be there twice */
+        }
+        return to;
+}
+
+/* What was allocated together is often found together. */
+static unsigned mark_white(const struct pld_candidate candidate[], uint8_t white[], unsigned nwhite)
+{
+        unsigned n = 0;
+        for (unsigned k = 0; k < nwhite;) {
+                const struct pld_candidate *found = &candidate[white[k]];
+                if (k + 1 < nwhite && candidate[white[k + 1]].word == found->word) {
+                        n = mark_word(candidate, white, &k, nwhite, n);
+                        continue;
+                }
+                white[n] = white[k++];
+                n += mark_one(found);
+        }
+        return n;
+}
+
+/* There is no memory for a chunk (M1). */
+static void count_white(struct pld_marker *marker, const uint8_t white[], unsigned nwhite)
+{
+        for (unsigned k = 0; k < nwhite; k++)
+                count_marked(marker, &marker->candidate[white[k]]);
+}
+
+static inline void queue_white(struct pld_marker *marker, const uint8_t white[], unsigned nwhite)
+{
+        struct pld_grey_chunk *grey = marker->grey;
+        uintptr_t *to = grey->item + grey->n;
+        for (unsigned k = 0; k < nwhite; k++) {
+                const struct pld_candidate *found = &marker->candidate[white[k]];
+                *to = item_of(found);
+                to += count_marked(marker, found);
+        }
+        grey->n = (size_t)(to - grey->item);
+}
+
+/* Marks the candidates, and queues them. */
 static void settle_all(struct pld_marker *marker)
 {
         uint8_t white[PLD_MARK_CANDIDATES];
+        const struct pld_candidate *candidate = marker->candidate;
         unsigned nwhite = find_white(marker, white);
         if (pld_unlikely(marker->at_home))
                 nwhite = leave_to_others(marker, white, nwhite);
         marker->ncandidates = 0;
-        for (unsigned k = 0; k < nwhite;) {
-                _Atomic uint64_t *word = marker->candidate[white[k]].word;
-                uint64_t bits = 0;
-                unsigned end = k;
-                do {
-                        bits |= bit_of(&marker->candidate[white[end++]]);
-                } while (end < nwhite && marker->candidate[white[end]].word == word);
-                bits &= ~pld_or_relaxed(word, bits);
-                for (; k < end; k++) {
-                        const struct pld_candidate *found = &marker->candidate[white[k]];
-                        if (pld_likely(bits & bit_of(found)))
-                                enqueue(marker, found);
-                        bits &= ~bit_of(found); /* it may be there twice */
-                }
-        }
+        nwhite = mark_white(candidate, white, nwhite);
+        if (pld_unlikely(pld_load_relaxed(&pld_ties_exist)))
+                for (unsigned k = 0; k < nwhite; k++)
+                        enqueue_tied(marker, &candidate[white[k]]);
+        if (nwhite == 0 || pld_unlikely(!make_room(marker, nwhite)))
+                count_white(marker, white, nwhite);
+        else
+                queue_white(marker, white, nwhite);
 }
 
 /* Shades a pointer later, when its mark bit is at hand. Returns where the next candidate is
@@ -363,23 +442,16 @@ static PLD_NOINLINE void scan_slow(struct pld_marker *marker, uintptr_t item)
         marker->scanned_bytes += to - from;
 }
 
-static inline void scan(struct pld_marker *marker, struct sight sight, uintptr_t item)
+/* Considers all that a small object refers to; returns where the next candidate is to be
+ * written. */
+static inline struct pld_candidate *scan_small(struct sight sight, uintptr_t object,
+                                               uint64_t pattern, struct pld_candidate *to)
 {
-        const struct pld_form *form = form_of(item);
-        uint64_t pattern = form->pattern;
-        if (pld_unlikely(!pattern || item & PLD_GREY_TAGS)) {
-                scan_slow(marker, item);
-                return;
-        }
-        if (pld_unlikely(marker->ncandidates > PLD_MARK_CANDIDATES - 64))
-                settle_all(marker);
-        struct pld_candidate *to = &marker->candidate[marker->ncandidates];
-        uintptr_t *words = (uintptr_t *)(item & PLD_GREY_ADDRESS);
+        const uintptr_t *words = (const uintptr_t *)object;
         for (; pattern; pattern &= pattern - 1) /* acquire: as in shade_slot() */
                 to = consider(
                     sight, __atomic_load_n(&words[pld_lowest_bit(pattern)], __ATOMIC_ACQUIRE), to);
-        marker->ncandidates = count_of(marker, to);
-        marker->scanned_bytes += form->nbytes;
+        return to;
 }
 
 /* Asks for what will be scanned of an object: of small ones that is two lines at most,
@@ -404,31 +476,54 @@ static void recall(struct pld_marker *marker, uintptr_t word)
 }
 
 /* The next batch comes from the end of the chunk. */
-static void ask(struct pld_marker *marker, uintptr_t batch[], unsigned *nbatch)
+static unsigned ask(struct pld_marker *marker, uintptr_t batch[])
 {
-        struct pld_grey_chunk *grey = marker->grey;
         unsigned n = 0;
-        while (n < PLD_MARK_BATCH && grey && grey->n > 0) {
+        for (struct pld_grey_chunk *grey = marker->grey; n < PLD_MARK_BATCH && grey && grey->n > 0;) {
                 uintptr_t item = grey->item[--grey->n];
                 if (pld_unlikely((item & PLD_GREY_TAGS) == PLD_GREY_CANDIDATE)) {
                         recall(marker, item & PLD_GREY_ADDRESS);
+                        grey = marker->grey; /* it may have been full */
                         continue;
                 }
                 ask_for(item);
                 batch[n++] = item;
         }
-        *nbatch = n;
+        return n;
 }
 
 /* Scans the batch; false: the budget is used up. */
 static bool scan_batch(struct pld_marker *marker, uint64_t until)
 {
         const uintptr_t *batch = marker->batch[marker->now];
-        unsigned n = marker->nbatch[marker->now];
+        unsigned at = marker->batch_at, n = marker->nbatch[marker->now];
         struct sight sight = sight_now();
-        while (marker->batch_at < n && marker->scanned_bytes < until)
-                scan(marker, sight, batch[marker->batch_at++]);
-        return marker->batch_at == n;
+        struct pld_candidate *const end = &marker->candidate[PLD_MARK_CANDIDATES - 64];
+        struct pld_candidate *to = &marker->candidate[marker->ncandidates];
+        uint64_t scanned_bytes = marker->scanned_bytes;
+        while (at < n && scanned_bytes < until) {
+                uintptr_t item = batch[at++];
+                const struct pld_form *form = form_of(item);
+                bool slow = !form->pattern || item & PLD_GREY_TAGS;
+                if (pld_unlikely(slow || to > end)) {
+                        marker->ncandidates = count_of(marker, to);
+                        marker->scanned_bytes = scanned_bytes;
+                        if (slow)
+                                scan_slow(marker, item);
+                        else
+                                settle_all(marker);
+                        at -= !slow;
+                        scanned_bytes = marker->scanned_bytes;
+                        to = &marker->candidate[marker->ncandidates];
+                        continue;
+                }
+                to = scan_small(sight, item & PLD_GREY_ADDRESS, form->pattern, to);
+                scanned_bytes += form->nbytes;
+        }
+        marker->ncandidates = count_of(marker, to);
+        marker->scanned_bytes = scanned_bytes;
+        marker->batch_at = at;
+        return at == n;
 }
 
 /* Takes a chunk from the queues; its credit is the marker's now, once (M2). */
@@ -482,7 +577,7 @@ bool pld_mark_some(struct pld_marker *marker, uint64_t budget)
         do {
                 unsigned next = !marker->now;
                 if (marker->nbatch[next] == 0)
-                        ask(marker, marker->batch[next], &marker->nbatch[next]);
+                        marker->nbatch[next] = ask(marker, marker->batch[next]);
                 settle_all(marker);
                 if (!scan_batch(marker, until))
                         break;

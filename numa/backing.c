@@ -843,6 +843,16 @@ void *pld_meta_map(size_t nbytes)
         return map_meta(pld_os->map, nbytes);
 }
 
+void *pld_meta_map_huge(size_t nbytes)
+{
+        int saved = errno;
+        void *at = pld_meta_map(nbytes);
+        if (at && has_kind(pld_load_relaxed(&chain), PLD_BACKING_THP))
+                pld_os->advise(at, nbytes, true);
+        errno = saved;
+        return at;
+}
+
 void *pld_meta_map_sparse(size_t nbytes)
 {
         return map_meta(pld_os->map_sparse, nbytes);

@@ -105,6 +105,8 @@ const char *pld_backing_name(enum pld_backing kind);
 /* Anonymous memory for Polder's own structures: zero, touched lazily, not counted
  * against the system's commit limit. NULL when refused. */
 void *pld_meta_map(size_t nbytes);
+/* The same, of transparent huge pages where they are wanted: for what is used densely. */
+void *pld_meta_map_huge(size_t nbytes);
 /* The same for tables that are used here and there: all of it can be read, what has been
  * opened can be written, and a program's mlockall() brings only that into memory.
  * pld_meta_open() widens to whole base pages; -errno when the kernel refuses. */

@@ -298,6 +298,22 @@ Test(backing, metadata_is_zero_and_counted)
         cr_expect(pld_meta_mapped_bytes() == before);
 }
 
+Test(backing, metadata_used_densely_is_of_huge_pages_where_those_are_wanted)
+{
+        setup_nodes(1);
+        pld_backing_start("base");
+        unsigned before = pld_fake_calls(PLD_FAKE_ADVISE);
+        pld_meta_unmap(pld_meta_map_huge(PLD_HUGE_BYTES), PLD_HUGE_BYTES);
+        cr_expect(pld_fake_calls(PLD_FAKE_ADVISE) == before);
+        pld_backing_start("thp,base");
+        pld_meta_unmap(pld_meta_map_huge(PLD_HUGE_BYTES), PLD_HUGE_BYTES);
+        cr_expect(pld_fake_calls(PLD_FAKE_ADVISE) == before + 1);
+        pld_fake_fail(PLD_FAKE_ADVISE, 0, 1, EINVAL);
+        errno = EDOM;
+        cr_expect(pld_meta_map_huge(PLD_HUGE_BYTES) != NULL, "it is not needed");
+        cr_expect(errno == EDOM);
+}
+
 Test(backing, a_sparse_table_is_written_where_it_is_open)
 {
         setup_nodes(1);
