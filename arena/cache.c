@@ -82,7 +82,6 @@ static void find_slice(struct pld_cache *cache)
         /* First the CPU: a move in between is noticed the next time. */
         cache->cpu = cache->cpu_at == &unknown ? 1 : pld_load_relaxed(cache->cpu_at);
         cache->slice = pld_machine_here();
-        cache->rooted_slice = pld_machine.roams ? PLD_MAX_SLICES : cache->slice;
 }
 
 PLD_NOINLINE void pld_cache_follow(struct pld_cache *cache)

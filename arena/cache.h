@@ -20,7 +20,6 @@ struct pld_cache {
         _Alignas(32) const _Atomic uint32_t *cpu_at; /* where the thread is: never NULL */
         uint32_t cpu;             /* where it was when this was found out: */
         unsigned slice;           /* where its memory comes from */
-        unsigned rooted_slice;    /* the same, or PLD_MAX_SLICES where threads move */
         struct pld_list link;     /* cache lock: of all, or of those to reuse */
 };
 

@@ -24,6 +24,7 @@
 
 enum { MAX_CENTRALS = 1 << 16, SWEEP_TRIES = 64, SWEEP_NS = 100000 };
 
+struct pld_central pld_central_none;
 static struct pld_central *_Atomic *all; /* set once, under the lock */
 static _Atomic unsigned nall;
 static struct pld_lock all_lock = PLD_LOCK_INIT(PLD_RANK_CENTRAL);
@@ -76,9 +77,8 @@ static struct pld_span *own_locked(struct pld_central *central, struct pld_span 
 }
 
 /* Takes one unswept span, sweeps it with the lock dropped, and returns it
- * unlisted if it is nobody's (*used: its objects); NULL if it is listed again. */
-static struct pld_span *sweep_one_locked(struct pld_central *central, struct pld_span *span,
-                                         size_t *used)
+ * unlisted if it is nobody's; NULL if it is listed again. */
+static struct pld_span *sweep_one_locked(struct pld_central *central, struct pld_span *span)
 {
         span->collected.sweeping = true; /* C3 */
         if (!span->collected.owned)
@@ -86,7 +86,6 @@ static struct pld_span *sweep_one_locked(struct pld_central *central, struct pld
         central->nsweeping++;
         pld_unlock(&central->lock);
         pld_span_sweep(span);
-        *used = count_allocated(span);
         pld_lock(&central->lock);
         central->nsweeping--;
         span->collected.sweeping = false;
@@ -111,13 +110,12 @@ static struct pld_span *find_locked(struct pld_central *central)
                 span = pop_locked(&central->unswept);
                 if (!span)
                         return NULL;
-                size_t used;
                 struct pld_stall_span stall = pld_stall_begin();
-                span = sweep_one_locked(central, span, &used);
+                span = sweep_one_locked(central, span);
                 pld_stall_end(stall, PLD_STALL_SWEEP);
                 if (!span)
                         continue;
-                used = count_allocated(span); /* it may have been put back meanwhile */
+                size_t used = count_allocated(span); /* it may have been put back meanwhile */
                 if (used < span->count)
                         return own_locked(central, span);
                 list_by_use_locked(central, span, used);
@@ -209,11 +207,10 @@ bool pld_central_sweep_some(struct pld_central *central, unsigned n)
                         more = false;
                         break;
                 }
-                size_t used;
-                span = sweep_one_locked(central, span, &used);
+                span = sweep_one_locked(central, span);
                 if (!span)
                         continue;
-                used = count_allocated(span);
+                size_t used = count_allocated(span);
                 if (used > 0) {
                         list_by_use_locked(central, span, used);
                         continue;
@@ -282,6 +279,13 @@ static bool enlist(struct pld_central *central)
         return listed;
 }
 
+/* Whole cells. */
+static size_t stretch_of(size_t nbytes)
+{
+        bool some = nbytes && nbytes < PLD_STRETCH_BYTES;
+        return some ? PLD_STRETCH_BYTES - PLD_STRETCH_BYTES % nbytes : nbytes;
+}
+
 struct pld_central *pld_central_new(unsigned slice, unsigned class, const struct pld_shape *shape)
 {
         struct pld_central *central = pld_meta_alloc(sizeof *central);
@@ -291,6 +295,7 @@ struct pld_central *pld_central_new(unsigned slice, unsigned class, const struct
         central->slice = slice;
         central->class = class;
         central->nbytes = class < PLD_NCLASSES ? pld_classes[class].nbytes : 0;
+        central->stretch = stretch_of(central->nbytes);
         central->shape = shape;
         central->form = pld_form_for(class, PLD_FORM_LEAF);
         central->epoch = pld_load_relaxed(&pld_sweep_epoch);

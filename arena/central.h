@@ -5,10 +5,14 @@
 #include "arena/sweep.h"
 #include "base/lock.h"
 
+/* So much is zeroed at a time: it is in the first-level cache still when it is used. */
+enum { PLD_STRETCH_BYTES = 2048 };
+
 struct pld_central {
         struct pld_lock lock;
         unsigned slice, class, slot; /* const; slot: a small number of its own */
         size_t nbytes;               /* const: of an object; 0 for large ones */
+        size_t stretch;              /* const: the same in whole cells, one at least; bytes */
         const struct pld_shape *shape; /* const */
         unsigned form;               /* const once spans are drawn (form.h); of leaves until set */
         uint32_t epoch;              /* lock: the sweep epoch the lists are of */
@@ -16,6 +20,9 @@ struct pld_central {
         struct pld_list partial, full, owned, unswept; /* lock */
         struct pld_list used_partial, used_full;       /* lock: owned since the flip */
 };
+
+/* Nobody's current span is of it. */
+extern struct pld_central pld_central_none PLD_HIDDEN;
 
 /* Lives for ever; NULL: no memory. */
 struct pld_central *pld_central_new(unsigned slice, unsigned class, const struct pld_shape *shape);

@@ -55,9 +55,17 @@ static inline unsigned pld_lowest_bit(uint64_t x)
         return (unsigned)__builtin_ctzl(x);
 }
 
+/* By hand: where the compiler may not use the processor's it calls a function. */
 static inline unsigned pld_popcount(uint64_t x)
 {
+#if defined(__POPCNT__)
         return (unsigned)__builtin_popcountl(x);
+#else
+        x -= x >> 1 & UINT64_C(0x5555555555555555);
+        x = (x & UINT64_C(0x3333333333333333)) + (x >> 2 & UINT64_C(0x3333333333333333));
+        x = (x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+        return (unsigned)(x * UINT64_C(0x0101010101010101) >> 56);
+#endif
 }
 
 static inline size_t pld_words_for(size_t nbits)

@@ -9,5 +9,6 @@ libpld_base_la_SOURCES = \
 	base/list.h \
 	base/lock.c base/lock.h \
 	base/parse.c base/parse.h \
+	base/prefetch.h \
 	base/random.h \
 	base/registers.h

@@ -12,6 +12,7 @@
 
 #include "arena/meta.h"
 #include "base/check.h"
+#include "collector/rules.h"
 #include "collector/start.h"
 
 #include <errno.h>
@@ -55,6 +56,7 @@ static struct pld_shape *copy_shape(const struct pld_shape *like)
         struct pld_shape *shape = pld_meta_alloc(sizeof *shape + npattern * sizeof *shape->pattern);
         if (!shape)
                 return NULL;
+        pld_store_relaxed(&shape->rooted, &pld_central_none);
         shape->kind = like->kind;
         shape->class = like->class;
         shape->period = like->period;
@@ -191,6 +193,13 @@ struct pld_shape *pld_layout_array_shape(const struct polder_layout *element, un
         return shape;
 }
 
+/* Is it the slice that every thread allocates from, whatever happens, with nothing to be
+ * done about it? */
+static bool is_rooted(unsigned slice)
+{
+        return !pld_machine.roams && !pld_rules_shading && slice == pld_machine_here();
+}
+
 struct pld_central *pld_shape_central_slow(struct pld_shape *shape, unsigned slice)
 {
         pld_lock(&lock);
@@ -200,6 +209,8 @@ struct pld_central *pld_shape_central_slow(struct pld_shape *shape, unsigned sli
                 if (central) {
                         central->form = shape->form;
                         pld_store_release(&shape->central[slice], central);
+                        if (is_rooted(slice))
+                                pld_store_release(&shape->rooted, central);
                 }
         }
         pld_unlock(&lock);

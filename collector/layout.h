@@ -23,8 +23,10 @@ struct pld_shape {
         size_t nwords;             /* words that the pattern covers, trailing leaves cut off */
         uint64_t *pattern;         /* bit i of word i / 64: word i is a pointer */
         struct pld_shape *next;    /* in its hash bucket */
-        /* By slice, made when first needed; the last one never is (new.c, N4). */
-        _Atomic(struct pld_central *) central[PLD_MAX_SLICES + 1];
+        /* What the shortest path allocates from (new.c, N4); pld_central_none until made. */
+        _Atomic(struct pld_central *) rooted;
+        /* By slice, made when first needed. */
+        _Atomic(struct pld_central *) central[PLD_MAX_SLICES];
 };
 
 struct polder_layout {

@@ -642,7 +642,8 @@ static void requeue(struct pld_span *span, void *arg)
 {
         struct pld_marker *marker = arg;
         for (size_t i = 0; i < span->count; i++)
-                if (pld_span_is_marked(span, i))
+                /* A cell that will be born black may hold anything yet. */
+                if (pld_span_is_marked(span, i) && pld_span_has_object(span, i))
                         visit_part(span->shape, pld_span_object(span, i), pld_span_object(span, i),
                                    end_of(span, pld_span_object(span, i)), shade_slot, marker);
 }

@@ -7,10 +7,14 @@
  *     zeroed pages.
  * N3  NULL comes when the last resort has been tried in vain (last_resort.c): reclaiming, and
  *     stopped collections that began after the refusal.
- * N4  an object is of the node that the thread is on. Where threads move between nodes
- *     the shortest path looks for a central that is never there, and the next one looks
+ * N4  an object is of the node that the thread is on. Where threads move between nodes, or
+ *     somebody has to know of each object, the shortest path finds a central of which
+ *     nothing is to be had, and the next one looks
  *     at the thread's CPU (arena/cache.c, K3). A run of the node that a thread has left
- *     stays where it is until a flip, or until the thread is back. */
+ *     stays where it is until a flip, or until the thread is back.
+ * N5  after so many reserved bytes a thread comes the long way, where it polls, assists and
+ *     waits; fewer while objects are born black, which is while there is something to assist.
+ *     In between it goes from run to run of one span without. */
 #include "arena/ahead.h"
 #include "arena/stall.h"
 #include "base/check.h"
@@ -23,6 +27,8 @@
 
 #include <errno.h>
 #include <string.h>
+
+enum { POLL_BYTES = 16 << 10, POLL_BYTES_BLACK = 2 << 10 }; /* N5 */
 
 static void *no_memory(int error)
 {
@@ -51,6 +57,14 @@ static unsigned slice_now(const struct pld_thread *self)
         return self->cache->slice;
 }
 
+static void count_run(struct pld_thread *self, void *object, size_t reserved)
+{
+        if (object && pld_rules_shading)
+                pld_rules_clear(object, reserved);
+        self->unpolled += reserved;
+        pld_pacer_note(self, reserved);
+}
+
 /* Inside Polder. */
 static void *refill(struct pld_thread *self, struct pld_shape *shape, unsigned slice)
 {
@@ -66,9 +80,8 @@ static void *refill(struct pld_thread *self, struct pld_shape *shape, unsigned s
                 return object;
         }
         void *object = pld_bump_refill(&self->cache->bump, central, self->black, &reserved);
-        if (object && pld_rules_shading)
-                pld_rules_clear(object, reserved);
-        pld_pacer_note(self, reserved);
+        self->unpolled = 0;
+        count_run(self, object, reserved);
         return object;
 }
 
@@ -118,38 +131,50 @@ static PLD_NOINLINE void *new_small_slow(struct pld_shape *shape)
         return object;
 }
 
-/* Debugging: the thread's former newest object is that no more. */
-static PLD_NOINLINE void *settled(void *object)
+/* Inside Polder: from another run, if that need not be the long way (N5). */
+static void *next_run(struct pld_cache *cache, struct pld_central *central)
 {
-        pld_rules_settle_newest(pld_thread_self());
+        struct pld_thread *self = pld_thread_self();
+        size_t reserved = 0;
+        if (!self || self->unpolled >= (self->black ? POLL_BYTES_BLACK : POLL_BYTES))
+                return NULL;
+        void *object = pld_bump_next(&cache->bump, central, self->black, &reserved);
+        if (object)
+                count_run(self, object, reserved);
         return object;
 }
 
-static inline void *bump_try(struct pld_cache *cache, struct pld_shape *shape, unsigned slice)
+static void *beyond(struct pld_cache *cache, struct pld_central *central)
 {
-        struct pld_central *central = pld_load_acquire(&shape->central[slice]);
-        return pld_likely(central != NULL) ? pld_bump_try(&cache->bump, central) : NULL;
+        void *object = pld_bump_try(&cache->bump, central);
+        if (!object)
+                object = pld_bump_more(&cache->bump, central);
+        return object ? object : next_run(cache, central);
 }
 
-/* Inside Polder. */
+/* Entered inside Polder, left outside. */
 static PLD_NOINLINE void *new_small_beyond(struct pld_shape *shape)
 {
         struct pld_cache *cache = pld_cache_mine;
+        struct pld_central *central = pld_load_acquire(&shape->central[cache->slice]);
         void *object = NULL;
-        if (pld_likely(!pld_cache_may_have_moved(cache))) /* N4 */
-                object = bump_try(cache, shape, cache->slice);
+        if (pld_likely(central && !pld_cache_may_have_moved(cache))) /* N4 */
+                object = beyond(cache, central);
         if (pld_unlikely(!object))
-                return new_small_slow(shape);
-        return pld_unlikely(pld_rules_shading) ? settled(object) : object;
+                object = new_small_slow(shape);
+        else if (pld_unlikely(pld_rules_shading))
+                pld_rules_settle_newest(pld_thread_self());
+        polder_thread_.self[PLD_SELF_NEWEST] = object;
+        pld_leave();
+        return object;
 }
 
 static inline void *new_small(struct pld_shape *shape)
 {
         pld_enter();
-        struct pld_cache *cache = pld_cache_mine;
-        void *object = bump_try(cache, shape, cache->rooted_slice);
-        if (pld_unlikely(!object || pld_rules_shading))
-                object = object ? settled(object) : new_small_beyond(shape);
+        void *object = pld_bump_try(&pld_cache_mine->bump, pld_load_acquire(&shape->rooted));
+        if (pld_unlikely(!object))
+                return new_small_beyond(shape);
         polder_thread_.self[PLD_SELF_NEWEST] = object;
         pld_leave();
         return object;

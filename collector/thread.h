@@ -56,6 +56,7 @@ struct pld_thread {
         bool black;                       /* the same: its objects are born marked */
         bool had_work;                    /* the same: answer to a flush */
         uint64_t allocated;               /* owner: bytes, not yet told to the pacer */
+        size_t unpolled;                  /* owner: bytes reserved since it last came the long way */
         double assist_debt;               /* owner: bytes of scan work owed */
         struct pld_journal journal;       /* owner, or who serves for it */
 };

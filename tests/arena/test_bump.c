@@ -4,7 +4,8 @@
 
 static struct pld_central *make(size_t nbytes)
 {
-        arena_test_start(1);
+        if (pld_page_heap_slices() == 0)
+                arena_test_start(1);
         struct pld_central *central = pld_central_new(0, pld_class_of(nbytes), NULL);
         cr_assert_not_null(central);
         return central;
@@ -16,6 +17,8 @@ static char *alloc(struct pld_central *central, bool black)
 {
         size_t reserved;
         void *object = pld_bump_try(&bump, central);
+        if (!object)
+                object = pld_bump_more(&bump, central);
         return object ? object : pld_bump_refill(&bump, central, black, &reserved);
 }
 
@@ -82,6 +85,131 @@ Test(bump, free_cells_between_live_ones_are_found_and_zeroed)
                         cr_assert_eq(object[k], 0);
         }
         cr_expect_neq(pld_span_of((uintptr_t)alloc(central, false)), span);
+}
+
+static bool is_zero(const char *at, size_t nbytes)
+{
+        for (size_t i = 0; i < nbytes; i++)
+                if (at[i])
+                        return false;
+        return true;
+}
+
+/* All objects of a span, from its first, which is the thread's next one. */
+static struct pld_span *allocate_all(struct pld_central *central)
+{
+        char *first = alloc(central, false);
+        struct pld_span *span = pld_span_of((uintptr_t)first);
+        cr_assert_eq((uintptr_t)first, span->start);
+        for (size_t i = 1; i < span->count; i++)
+                cr_assert_eq(alloc(central, false), first + i * span->nbytes);
+        return span;
+}
+
+/* All die, but every `keep`-th; what they held stays where it was. */
+static void let_die(struct pld_span *span, size_t keep)
+{
+        memset((void *)span->start, 0x5a, span->count * span->nbytes);
+        for (size_t i = 0; keep && i < span->count; i += keep)
+                pld_span_mark(span, i);
+        pld_bump_close(&bump);
+        pld_sweep_flip();
+        pld_span_sweep(span);
+        memset((void *)span->start, 0x5a, span->count * span->nbytes);
+        pld_store_relaxed(&span->collected.dirty, true);
+}
+
+static void expect_zeroed(size_t nbytes, size_t keep, bool black)
+{
+        struct pld_central *central = make(nbytes);
+        struct pld_span *span = allocate_all(central);
+        let_die(span, keep);
+        for (size_t i = 0; i < span->count; i++) {
+                if (keep && i % keep == 0)
+                        continue;
+                char *object = alloc(central, black);
+                cr_assert_eq((uintptr_t)object, pld_span_object(span, i));
+                cr_assert(is_zero(object, span->nbytes), "cell %zu of %zu", i, span->nbytes);
+                memset(object, 0xff, span->nbytes);
+        }
+        cr_expect_neq(pld_span_of((uintptr_t)alloc(central, black)), span);
+}
+
+Test(bump, each_object_of_a_dirty_span_is_zero)
+{
+        static const size_t sizes[] = { 8, 16, 48, 64, 512, 1536, 2048, 3072, 20480 };
+        for (unsigned i = 0; i < PLD_COUNT_OF(sizes); i++)
+                expect_zeroed(sizes[i], 0, false);
+}
+
+Test(bump, each_object_between_live_ones_is_zero)
+{
+        expect_zeroed(16, 5, false);
+        expect_zeroed(64, 2, false);
+        expect_zeroed(64, 200, false);
+        expect_zeroed(512, 3, false);
+}
+
+Test(bump, each_object_of_a_black_run_is_zero)
+{
+        expect_zeroed(16, 0, true);
+        expect_zeroed(64, 50, true);
+}
+
+Test(bump, what_is_left_of_a_run_is_zero_when_it_becomes_objects)
+{
+        struct pld_central *central = make(64);
+        struct pld_span *span = allocate_all(central);
+        let_die(span, 0);
+        for (unsigned i = 0; i < 150; i++)
+                alloc(central, false);
+        pld_bump_empty(&bump);
+        size_t n = 150;
+        for (; n < span->count && pld_span_has_object(span, n); n++)
+                cr_assert(is_zero((char *)pld_span_object(span, n), 64), "cell %zu", n);
+        cr_expect_gt(n, 150, "something was left");
+}
+
+static size_t length_of_run(struct pld_central *central, bool black)
+{
+        size_t reserved = 0;
+        while (pld_bump_try(&bump, central) || pld_bump_more(&bump, central))
+                ;
+        cr_assert_not_null(pld_bump_refill(&bump, central, black, &reserved));
+        return reserved;
+}
+
+Test(bump, runs_grow_with_use_and_a_flip_halves_them)
+{
+        struct pld_central *central = make(64);
+        size_t first = length_of_run(central, false), last = first, next;
+        while ((next = length_of_run(central, false)) > last)
+                last = next;
+        cr_expect_geq(last, 4 * first);
+        cr_expect_leq(last, 16384);
+        pld_bump_close(&bump);
+        pld_sweep_flip();
+        cr_expect_eq(length_of_run(central, false), last / 2);
+}
+
+Test(bump, black_runs_stay_short)
+{
+        struct pld_central *central = make(64);
+        size_t first = length_of_run(central, true);
+        for (unsigned i = 0; i < 20; i++)
+                cr_assert_eq(length_of_run(central, true), first);
+}
+
+Test(bump, a_slot_that_was_lost_begins_with_a_short_run)
+{
+        struct pld_central *central = make(64), *rival = NULL;
+        size_t first = length_of_run(central, false);
+        for (unsigned i = 0; i < 8; i++)
+                length_of_run(central, false);
+        do
+                rival = pld_central_new(0, pld_class_of(64), NULL);
+        while (pld_bump_slot(&bump, rival) != pld_bump_slot(&bump, central));
+        cr_expect_eq(length_of_run(rival, false), first);
 }
 
 Test(bump, a_black_run_is_born_marked)

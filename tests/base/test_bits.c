@@ -94,6 +94,20 @@ Test(bits, searches_agree_with_a_slow_search)
         }
 }
 
+Test(bits, the_set_bits_of_a_word_are_counted)
+{
+        uint64_t word = 1;
+        cr_expect_eq(pld_popcount(0), 0);
+        cr_expect_eq(pld_popcount(~UINT64_C(0)), 64);
+        for (unsigned round = 0; round < 1000; round++) {
+                unsigned n = 0;
+                for (unsigned i = 0; i < 64; i++)
+                        n += word >> i & 1;
+                cr_assert_eq(pld_popcount(word), n);
+                word = word * UINT64_C(6364136223846793005) + 1442695040888963407;
+        }
+}
+
 Test(bits, the_first_long_enough_run_is_found)
 {
         struct pld_random random = pld_random_seeded(8);

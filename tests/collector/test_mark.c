@@ -241,8 +241,7 @@ Test(mark, a_word_at_an_objects_start_keeps_also_the_object_before)
         cr_expect(pld_marker_is_empty(&marker), "leaves are never queued");
 }
 
-/* It could do little harm, since cells are zero before they can be found (bump.c, B1);
- * but what is no object is not traced. */
+/* It may hold anything: cells are zeroed shortly before they are born (bump.c, B1). */
 Test(mark, a_stale_word_to_a_cell_that_is_not_yet_born_marks_nothing)
 {
         struct pld_marker marker;

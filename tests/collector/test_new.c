@@ -2,6 +2,9 @@
 
 #include "arena/cache.h"
 #include "collector/cycle.h"
+#include "collector/mark.h"
+#include "collector/pacer.h"
+#include "collector/thread.h"
 #include "numa/fake.h"
 
 static bool is_zero(const void *at, size_t nbytes)
@@ -74,6 +77,88 @@ Test(new, large_objects_are_zero_also_the_second_time)
                 on_a_thread(dirty_large_sizes, NULL);
                 collect_both_ways();
         }
+}
+
+/* Some live, so that runs are short; the others' cells are full of ones. */
+static void *dirty_and_keep_some(void *arg)
+{
+        struct node **kept = arg;
+        const struct polder_layout *first_word = polder_layout(64, (const uint64_t[]){ 1 });
+        for (int i = 0; i < 50000; i++) {
+                struct node *node = polder_new(first_word);
+                cr_assert(is_zero(node, 64), "object %d", i);
+                memset(&node->other, 0xff, 56);
+                if (i % 7 == 0) {
+                        polder_store(&node->next, *kept);
+                        polder_store(kept, node);
+                }
+        }
+        return NULL;
+}
+
+Test(new, objects_between_live_ones_are_zero_while_cycles_run)
+{
+        collected_start_as("concurrent", "stagger");
+        for (int round = 0; round < 10; round++) {
+                polder_store(&roots[0], NULL);
+                on_a_thread(dirty_and_keep_some, &roots[0]);
+                cr_assert_eq(polder_collect_start(), 0);
+                on_a_thread(dirty_and_keep_some, &roots[round % 2]);
+        }
+}
+
+/* N5 */
+static void *look_what_is_unpolled(void *arg)
+{
+        (void)arg;
+        size_t most = 0;
+        for (int i = 0; i < 100000; i++) {
+                cr_assert_not_null(polder_new_leaf(64));
+                size_t now = pld_thread_self()->unpolled;
+                most = now > most ? now : most;
+        }
+        cr_expect_gt(most, 0);
+        cr_expect_leq(most, 32 << 10);
+        return NULL;
+}
+
+Test(new, a_thread_comes_the_long_way_now_and_then)
+{
+        collected_start();
+        on_a_thread(look_what_is_unpolled, NULL);
+}
+
+Test(new, what_is_allocated_is_counted_whole)
+{
+        collected_start();
+        polder_new_leaf(64);
+        pld_pacer_flush(pld_thread_self());
+        uint64_t before = stats_now().allocated_bytes;
+        for (int i = 0; i < 100000; i++)
+                cr_assert_not_null(polder_new_leaf(64));
+        pld_pacer_flush(pld_thread_self());
+        uint64_t counted = stats_now().allocated_bytes - before;
+        cr_expect_geq(counted + (16 << 10), 6400000);
+        cr_expect_leq(counted, 6400000 + (16 << 10));
+}
+
+/* B1: a black run's cells have their marks before they are zero. */
+Test(new, what_will_be_born_black_is_not_looked_into)
+{
+        struct pld_marker marker;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        struct node *lost = node_new(NULL, 1);
+        struct pld_found found = pld_find_object((uintptr_t)lost);
+        char *object = polder_new_array(node_layout, 4);
+        struct pld_span *span = pld_span_of((uintptr_t)object);
+        uintptr_t end = pld_load_relaxed(&span->collected.run_end);
+        for (uintptr_t at = pld_load_relaxed(&span->collected.run_next); at < end; at += 8)
+                *(void **)at = lost; /* as if it were left there */
+        pld_bump_blacken(&pld_cache_mine->bump);
+        pld_store_relaxed(&pld_grey_overflow, true);
+        pld_mark_recover(&marker);
+        cr_expect_not(pld_span_is_marked(found.span, found.index));
 }
 
 Test(new, zero_bytes_are_an_object_of_its_own)
