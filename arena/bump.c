@@ -133,8 +133,16 @@ static void make_ready(struct pld_slot *slot)
         slot->limit = to;
         if (end > to + PLD_STRETCH_BYTES)
                 end = to + PLD_STRETCH_BYTES;
+#pragma GCC unroll 8
         for (uintptr_t at = to; at < end; at += PLD_CACHE_LINE)
                 pld_prefetch_write((const void *)at);
+}
+
+static void *take(struct pld_bump *bump, const struct pld_central *central)
+{
+        void *object = NULL;
+        pld_bump_try(bump, central, &object);
+        return object;
 }
 
 static size_t cells_of_run(struct pld_slot *slot, bool black)
@@ -202,7 +210,7 @@ void *pld_bump_more(struct pld_bump *bump, const struct pld_central *central)
                                             pld_load_relaxed(&slot->span->collected.run_end))
                 return NULL;
         make_ready(slot);
-        return pld_bump_try(bump, central);
+        return take(bump, central);
 }
 
 void *pld_bump_next(struct pld_bump *bump, const struct pld_central *central, bool black,
@@ -212,7 +220,7 @@ void *pld_bump_next(struct pld_bump *bump, const struct pld_central *central, bo
         if (slot->central != central)
                 return NULL;
         pld_span_sweep(slot->span); /* C2 */
-        return open_run(slot, black, reserved) ? pld_bump_try(bump, central) : NULL;
+        return open_run(slot, black, reserved) ? take(bump, central) : NULL;
 }
 
 void *pld_bump_refill(struct pld_bump *bump, struct pld_central *central, bool black,

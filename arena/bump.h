@@ -33,20 +33,21 @@ static inline struct pld_slot *pld_bump_slot(struct pld_bump *bump, const struct
         return &bump->slot[central->slot % PLD_BUMP_SLOTS];
 }
 
-/* The next object of the run, zeroed; NULL: more of it has to be made ready first, or it is
+/* The next object of the run, zeroed. False: more of it has to be made ready first, or it is
  * at its end. */
-static inline void *pld_bump_try(struct pld_bump *bump, const struct pld_central *central)
+static inline bool pld_bump_try(struct pld_bump *bump, const struct pld_central *central, void **out)
 {
         struct pld_slot *slot = pld_bump_slot(bump, central);
         if (pld_unlikely(slot->central != central))
-                return NULL;
+                return false;
         struct pld_span_collected *at = &slot->span->collected;
         uintptr_t object = pld_load_relaxed(&at->run_next);
         uintptr_t next = object + central->nbytes;
         if (pld_unlikely(next > slot->limit))
-                return NULL;
+                return false;
         pld_store_release(&at->run_next, next); /* B1 */
-        return (void *)object;
+        *out = (void *)object;
+        return true;
 }
 
 /* The same, with the next stretch of the run; NULL: it is at its end. */

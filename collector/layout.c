@@ -209,7 +209,7 @@ struct pld_central *pld_shape_central_slow(struct pld_shape *shape, unsigned sli
                 if (central) {
                         central->form = shape->form;
                         pld_store_release(&shape->central[slice], central);
-                        if (is_rooted(slice))
+                        if (shape->class < PLD_NCLASSES && is_rooted(slice))
                                 pld_store_release(&shape->rooted, central);
                 }
         }

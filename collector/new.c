@@ -146,9 +146,10 @@ static void *next_run(struct pld_cache *cache, struct pld_central *central)
 
 static void *beyond(struct pld_cache *cache, struct pld_central *central)
 {
-        void *object = pld_bump_try(&cache->bump, central);
-        if (!object)
-                object = pld_bump_more(&cache->bump, central);
+        void *object;
+        if (pld_bump_try(&cache->bump, central, &object))
+                return object;
+        object = pld_bump_more(&cache->bump, central);
         return object ? object : next_run(cache, central);
 }
 
@@ -169,15 +170,34 @@ static PLD_NOINLINE void *new_small_beyond(struct pld_shape *shape)
         return object;
 }
 
-static inline void *new_small(struct pld_shape *shape)
+static PLD_NOINLINE void *polled(void *object)
+{
+        polder_safepoint_slow_();
+        return object;
+}
+
+/* The shortest path: true, and the object, or false and inside of Polder. No call in it needs
+ * a register saved. */
+static inline bool new_small_try(struct pld_shape *shape, void **object)
 {
         pld_enter();
-        void *object = pld_bump_try(&pld_cache_mine->bump, pld_load_acquire(&shape->rooted));
-        if (pld_unlikely(!object))
-                return new_small_beyond(shape);
+        return pld_bump_try(&pld_cache_mine->bump, pld_load_acquire(&shape->rooted), object);
+}
+
+static inline void *new_small_done(void *object)
+{
         polder_thread_.self[PLD_SELF_NEWEST] = object;
-        pld_leave();
-        return object;
+        pld_fence_signal();
+        polder_thread_.inside = 0;
+        pld_fence_signal();
+        return pld_unlikely(polder_flag_(&polder_thread_.asked)) ? polled(object) : object;
+}
+
+static inline void *new_small(struct pld_shape *shape)
+{
+        void *object;
+        return pld_likely(new_small_try(shape, &object)) ? new_small_done(object)
+                                                         : new_small_beyond(shape);
 }
 
 static PLD_NOINLINE struct pld_span *large_span(struct pld_thread *self, struct pld_shape *shape,
@@ -239,8 +259,12 @@ static PLD_NOINLINE void *new_large(struct pld_shape *shape, size_t nbytes, int 
 
 void *polder_new(const struct polder_layout *layout)
 {
-        if (pld_likely(layout->nbytes <= PLD_SMALL_MAX))
-                return new_small(layout->shape);
+        void *object;
+        if (pld_likely(new_small_try(layout->shape, &object)))
+                return new_small_done(object);
+        if (layout->nbytes <= PLD_SMALL_MAX)
+                return new_small_beyond(layout->shape);
+        pld_leave(); /* a large one's shape has no rooted central */
         return new_large(layout->shape, layout->nbytes, -1);
 }
 

@@ -16,9 +16,10 @@ static struct pld_bump bump;
 static char *alloc(struct pld_central *central, bool black)
 {
         size_t reserved;
-        void *object = pld_bump_try(&bump, central);
-        if (!object)
-                object = pld_bump_more(&bump, central);
+        void *object;
+        if (pld_bump_try(&bump, central, &object))
+                return object;
+        object = pld_bump_more(&bump, central);
         return object ? object : pld_bump_refill(&bump, central, black, &reserved);
 }
 
@@ -173,7 +174,8 @@ Test(bump, what_is_left_of_a_run_is_zero_when_it_becomes_objects)
 static size_t length_of_run(struct pld_central *central, bool black)
 {
         size_t reserved = 0;
-        while (pld_bump_try(&bump, central) || pld_bump_more(&bump, central))
+        void *object;
+        while (pld_bump_try(&bump, central, &object) || pld_bump_more(&bump, central))
                 ;
         cr_assert_not_null(pld_bump_refill(&bump, central, black, &reserved));
         return reserved;
@@ -244,7 +246,7 @@ Test(bump, given_back_runs_become_objects_that_the_next_sweep_frees)
         struct pld_span *span = pld_span_of((uintptr_t)a);
         pld_bump_empty(&bump);
         cr_expect(is_object(a + 64));
-        cr_expect_null(pld_bump_try(&bump, central));
+        cr_expect_not(pld_bump_try(&bump, central, &(void *){ NULL }));
         pld_span_mark(span, 0);
         pld_sweep_flip();
         pld_sweep_finish();
