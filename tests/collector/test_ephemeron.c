@@ -1,5 +1,6 @@
 #include "tests/collector/collector_test.h"
 
+#include "collector/thread.h"
 #include "collector/tie.h"
 
 static struct polder_ephemeron *ephemerons[64]; /* a root after start() */
@@ -152,6 +153,119 @@ Test(ephemeron, one_key_may_have_many, .timeout = 60)
         cr_expect_not(is_alive(0) || is_alive(1));
 }
 
+enum { MANY = 5000, FAR = 100000 };
+
+/* A list so long that its end is marked after whatever else there is. */
+static struct node *far_from(void *object)
+{
+        struct node *list = node_new(NULL, 0);
+        polder_store((void **)&list->other, object);
+        for (uintptr_t i = 1; i < FAR; i++)
+                list = node_new(list, i);
+        return list;
+}
+
+static void *make_many_of_a_late_key(void *arg)
+{
+        struct node *key = node_new(NULL, 1), *list = NULL;
+        for (uintptr_t i = 0; i < MANY; i++) {
+                list = node_new(list, i);
+                struct polder_ephemeron *ephemeron = polder_ephemeron_new(key, node_new(NULL, i));
+                polder_store((struct polder_ephemeron **)&list->other, ephemeron);
+        }
+        polder_store(&roots[0], list);
+        polder_store(&roots[1], far_from(key));
+        return arg;
+}
+
+static void *get_many_of_a_late_key(void *arg)
+{
+        struct node *key = roots[1];
+        while (!polder_load(&key->other))
+                key = polder_load(&key->next);
+        key = polder_load(&key->other);
+        for (struct node *list = roots[0]; list; list = polder_load(&list->next)) {
+                struct node *value = polder_ephemeron_get((void *)polder_load(&list->other), key);
+                cr_assert(polder_size_of(value) && value->value == list->value);
+        }
+        return arg;
+}
+
+Test(ephemeron, one_key_may_have_many_and_be_marked_after_all_of_them, .timeout = 120)
+{
+        start();
+        on_a_thread(make_many_of_a_late_key, NULL);
+        collect_both_ways();
+        on_a_thread(get_many_of_a_late_key, NULL);
+}
+
+static void *make_many_of_a_late_table(void *arg)
+{
+        struct polder_weak_table *table = polder_weak_table_new();
+        struct node *keys = NULL;
+        for (uintptr_t i = 0; i < MANY; i++) {
+                keys = node_new(keys, i);
+                cr_assert_eq(polder_weak_table_put(table, keys, node_new(NULL, i)), 0);
+        }
+        polder_store(&roots[0], keys);
+        polder_store(&roots[1], far_from(table));
+        return arg;
+}
+
+static void *get_many_of_a_late_table(void *arg)
+{
+        struct node *end = roots[1];
+        while (!polder_load(&end->other))
+                end = polder_load(&end->next);
+        for (struct node *key = roots[0]; key; key = polder_load(&key->next)) {
+                struct node *value = polder_weak_table_get((void *)polder_load(&end->other), key);
+                cr_assert(polder_size_of(value) && value->value == key->value);
+        }
+        return arg;
+}
+
+Test(ephemeron, one_table_may_have_many_and_be_marked_after_all_keys, .timeout = 120)
+{
+        start();
+        on_a_thread(make_many_of_a_late_table, NULL);
+        collect_both_ways();
+        on_a_thread(get_many_of_a_late_table, NULL);
+}
+
+static void note_tie(const struct pld_tie *tie, void *arg)
+{
+        *(const struct pld_tie **)arg = tie;
+}
+
+static void *put_and_remove(void *arg)
+{
+        struct polder_weak_table *table = polder_weak_table_new();
+        polder_store(&ephemerons[0], (struct polder_ephemeron *)table);
+        polder_store(&roots[0], node_new(NULL, 1));
+        polder_store(&roots[1], node_new(NULL, 2));
+        cr_assert_eq(polder_weak_table_put(table, roots[0], roots[0]), 0);
+        pld_ties_each((uintptr_t)roots[0], note_tie, arg);
+        cr_assert_eq(polder_weak_table_remove(table, roots[0]), roots[0]);
+        return NULL;
+}
+
+/* Somebody may be looking at it (T5). */
+Test(ephemeron, a_tie_that_was_cut_is_used_again_after_the_next_flip_only, .timeout = 60)
+{
+        const struct pld_tie *cut = NULL, *fresh = NULL;
+        start();
+        on_a_thread(put_and_remove, &cut);
+        cr_assert_not_null(cut);
+        cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0); /* its sweep cuts */
+        cr_assert_eq(polder_weak_table_put((void *)ephemerons[0], roots[0], roots[0]), 0);
+        pld_ties_each((uintptr_t)roots[0], note_tie, &fresh);
+        cr_expect_neq(fresh, cut);
+        cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
+        cr_assert_eq(polder_weak_table_put((void *)ephemerons[0], roots[1], roots[1]), 0);
+        pld_ties_each((uintptr_t)roots[1], note_tie, &fresh);
+        cr_expect_eq(fresh, cut);
+}
+
 Test(ephemeron, another_key_gets_nothing_and_no_object_is_no_key, .timeout = 60)
 {
         int local;
@@ -205,6 +319,98 @@ Test(ephemeron, a_young_cycle_keeps_a_young_value_of_an_old_key, .timeout = 60)
         polder_store(&roots[0], NULL);
         collect_both_ways();
         cr_expect_not(is_alive(0));
+}
+
+/* A is scanned first, and makes key and table: they are born black, and never queued. B, not yet
+ * scanned, ties a value to them, and has forgotten it when it is scanned (T2, T7). */
+static struct {
+        uintptr_t value; /* hidden by complement */
+        _Atomic bool a_is_inside, b_is_inside, a_has_made, is_over;
+} meeting;
+
+static void await_flag(_Atomic bool *flag)
+{
+        while (!pld_load_acquire(flag))
+                pld_pause();
+}
+
+static void be_asked_until_over(void)
+{
+        while (!pld_load_acquire(&meeting.is_over))
+                polder_safepoint();
+}
+
+static void *make_black_ends(void *unused)
+{
+        polder_thread_attach();
+        polder_enter_();
+        pld_store_release(&meeting.a_is_inside, true);
+        await_flag(&meeting.b_is_inside); /* so long nobody asks for a scan */
+        polder_leave_();
+        while (!pld_thread_self()->black)
+                polder_safepoint();
+        polder_store(&roots[0], node_new(NULL, 1));
+        polder_store(&ephemerons[0], (struct polder_ephemeron *)polder_weak_table_new());
+        pld_store_release(&meeting.a_has_made, true);
+        be_asked_until_over();
+        return unused;
+}
+
+/* What these two leave behind lies where nobody looks. */
+static __attribute__((noinline)) void make_hidden_value(void)
+{
+        char far[16 << 10];
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+        meeting.value = ~(uintptr_t)node_new(NULL, 42);
+        polder_thread_.self[PLD_SELF_NEWEST] = NULL;
+}
+
+static __attribute__((noinline)) void tie_hidden_value(void)
+{
+        char far[64 << 10];
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+        uintptr_t value = ~meeting.value;
+        cr_assert_eq(pld_tie_change(pld_thread_self(), pld_owner_of(ephemerons[0]),
+                                    pld_find_object((uintptr_t)roots[0]), PLD_TIE_SET, &value),
+                     0);
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+}
+
+static void *tie_and_forget(void *unused)
+{
+        polder_thread_attach();
+        while (!(polder_thread_.shading & PLD_SHADE_NEW))
+                polder_safepoint();
+        make_hidden_value();
+        polder_enter_();
+        pld_store_release(&meeting.b_is_inside, true);
+        await_flag(&meeting.a_has_made);
+        tie_hidden_value();
+        polder_leave_(); /* and is scanned */
+        be_asked_until_over();
+        return unused;
+}
+
+static void *get_from_table(void *unused)
+{
+        (void)unused;
+        return polder_weak_table_get((struct polder_weak_table *)polder_load(&ephemerons[0]),
+                                     polder_load(&roots[0]));
+}
+
+Test(ephemeron, a_value_is_kept_that_was_tied_to_what_is_born_black_and_then_forgotten, .timeout = 60)
+{
+        pthread_t a, b;
+        start();
+        pthread_create(&a, NULL, make_black_ends, NULL);
+        await_flag(&meeting.a_is_inside);
+        pthread_create(&b, NULL, tie_and_forget, NULL);
+        cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
+        pld_store_release(&meeting.is_over, true);
+        pthread_join(a, NULL);
+        pthread_join(b, NULL);
+        struct node *value = on_a_thread(get_from_table, NULL);
+        cr_expect(polder_size_of(value) && value->value == 42);
 }
 
 /* Keys and values change all the time; whoever holds a key must find its value whole. */

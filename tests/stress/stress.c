@@ -2,18 +2,17 @@
  *
  * Threads come and go and churn a graph that they share: precise nodes, arrays,
  * conservative and leaf objects, tiny and huge, through shared roots and through
- * each other's fields, with every kind of store, weak references, finalizers,
- * pins, blocking sections, deep recursion and loops without polls; malloc'ed blocks
- * cross threads, too. Collections of both kinds run all the while, and with
+ * each other's fields, with every kind of store, weak references, ephemerons and weak
+ * tables (ties.c), finalizers, pins, blocking sections, deep recursion and loops without
+ * polls; malloc'ed blocks cross threads, too. Collections of both kinds run all the while, and with
  * POLDER_DEBUG=verify each is verified. Every object carries a check word, so a
  * reader of a lost object notices. In the end everything must be gone.
  *
  * usage: stress [-s SECONDS] [-t THREADS] [-r SEED] [-m both|concurrent|stw|young] */
-#include <polder/polder.h>
+#include "tests/stress/ties.h"
 
 #include "arena/span.h"
 #include "base/clock.h"
-#include "base/random.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -35,8 +34,10 @@ struct node {
         struct array *array;
         struct text *text;
         struct polder_weak *weak;
+        struct polder_ephemeron *ephemeron; /* its key is the node */
         uint64_t id, check;
         uint32_t depth;
+        _Atomic uint32_t is_fixed; /* ties.h */
 };
 
 struct array {
@@ -58,13 +59,13 @@ static _Atomic uint64_t nfailures, noperations, nfinalized, nfinalizable, nthrea
 static _Atomic uint64_t ids;
 static _Atomic uintptr_t latest[JUNK]; /* addresses of new nodes; no root */
 
-static void fail(const char *what, const void *at)
+void fail(const char *what, const void *at)
 {
         if (atomic_fetch_add(&nfailures, 1) < 10)
                 fprintf(stderr, "stress: %s at %p\n", what, at);
 }
 
-static uint64_t check_of(uint64_t id)
+uint64_t check_of(uint64_t id)
 {
         return id * UINT64_C(0x9e3779b97f4a7c15) ^ UINT64_C(0x1234567890abcdef);
 }
@@ -156,6 +157,8 @@ static struct node *new_node(struct pld_random *random, struct node *next)
                 struct polder_weak *weak = polder_weak_new(node);
                 polder_store(&node->weak, weak);
         }
+        if (pld_random_below(random, 16) == 0)
+                ties_expect_none(random, node);
         return node;
 }
 
@@ -309,6 +312,21 @@ static void use_weak(struct self *self)
         }
 }
 
+static void use_ties(struct self *self)
+{
+        struct node *node = pick(self);
+        if (!node || !look_at(node))
+                return;
+        struct polder_ephemeron *ephemeron = polder_load(&node->ephemeron);
+        if (ephemeron)
+                ties_look_at_ephemeron(ephemeron, node, node->id);
+        if (pld_random_below(&self->random, 8) == 0) {
+                ephemeron = ties_ephemeron_new(&self->random, node, node->id);
+                polder_store(&node->ephemeron, ephemeron);
+        }
+        ties_use(&self->random, node, node->id, &node->is_fixed);
+}
+
 /* Gets back what nobody has held for a while, if it is still there. */
 static void revive(struct self *self)
 {
@@ -418,8 +436,11 @@ static void one_step(struct self *self)
         case 51 ... 60:
                 use_malloc(self);
                 break;
-        case 61 ... 75:
+        case 61 ... 72:
                 store_somewhere(self, NULL);
+                break;
+        case 73 ... 80:
+                use_ties(self);
                 break;
         default:
                 store_somewhere(self, new_node(&self->random, pick(self)));
@@ -491,7 +512,40 @@ static void *drop_everything(void *unused)
         polder_clear(weaks, sizeof weaks);
         polder_root_remove(shared);
         polder_root_remove(weaks);
+        ties_drop_values();
         return NULL;
+}
+
+static void *drop_tables(void *unused)
+{
+        ties_drop_tables();
+        return unused;
+}
+
+static void on_a_thread(void *(*what)(void *))
+{
+        pthread_t thread;
+        pthread_create(&thread, NULL, what, NULL);
+        pthread_join(thread, NULL);
+}
+
+static void *look_at_tables(void *count)
+{
+        *(size_t *)count = ties_count();
+        return NULL;
+}
+
+/* The tables are there, their keys are not: the entries must go. */
+static size_t settle_tables(void)
+{
+        size_t n = 1;
+        for (int i = 0; n > 0 && i < 100; i++) {
+                uintptr_t thread;
+                polder_collect(i % 2 ? POLDER_CONCURRENT : POLDER_STOP_THE_WORLD);
+                polder_thread_create(&thread, look_at_tables, &n);
+                pthread_join((pthread_t)thread, NULL);
+        }
+        return n;
 }
 
 static struct polder_stats settle(void)
@@ -534,16 +588,17 @@ int main(int argc, char **argv)
                (unsigned long long)seed, mode);
         fflush(stdout);
 
-        node_layout = POLDER_LAYOUT(struct node, next, other, guard, array, text, weak);
+        node_layout = POLDER_LAYOUT(struct node, next, other, guard, array, text, weak, ephemeron);
         guard_layout = POLDER_LAYOUT(struct guard, text);
         slot_layout = polder_layout(sizeof(void *), &(uint64_t){ 1 });
         polder_root_add(shared, sizeof shared);
         polder_root_add(weaks, sizeof weaks);
+        ties_start();
         polder_thread_detach(); /* this thread's stack holds nothing */
         run(seconds, nthreads, seed, mode);
-        pthread_t last;
-        pthread_create(&last, NULL, drop_everything, NULL);
-        pthread_join(last, NULL);
+        on_a_thread(drop_everything);
+        size_t nentries = settle_tables();
+        on_a_thread(drop_tables);
         struct polder_stats stats = settle();
 
         int npassed = 0, nfailed = 0;
@@ -558,6 +613,7 @@ int main(int argc, char **argv)
         check_that(noperations > 0 && stats.cycles >= 5, "there was work and there were cycles",
                    &npassed, &nfailed);
         check_that(nfailures == 0, "no object was lost", &npassed, &nfailed);
+        check_that(nentries == 0, "no table has an entry without a key", &npassed, &nfailed);
         check_that(stats.live_bytes == 0, "nothing is live in the end", &npassed, &nfailed);
         check_that(pld_spans_live() == 0, "every span is back", &npassed, &nfailed);
         check_that(nfinalized > 0 && nfinalized == nfinalizable, "every finalizer ran once",
