@@ -3,6 +3,7 @@ libpld_arena_la_SOURCES = \
 	arena/ahead.c arena/ahead.h \
 	arena/arena.c arena/arena.h \
 	arena/bin.c arena/bin.h \
+	arena/blocks.c arena/blocks.h \
 	arena/bump.c arena/bump.h \
 	arena/cache.c arena/cache.h \
 	arena/central.c arena/central.h \
@@ -28,6 +29,7 @@ libpld_arena_la_SOURCES = \
 	arena/row.c \
 	arena/settings.c arena/settings.h \
 	arena/shed.c \
+	arena/shelf.c arena/shelf.h \
 	arena/size_class.c arena/size_class.h \
 	arena/span.c arena/span.h \
 	arena/stall.c arena/stall.h \

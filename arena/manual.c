@@ -48,41 +48,32 @@
  *     has moved to another node abandons its spans before it hands out a block.
  * M7  a freed block holds its key, in a bin and an outbox too; a block in use does not
  *     (but for a chance of one in 2^64).
- * M8  a span of few blocks keeps a bit for each that is free instead of a list through
- *     them: they are large, and to look into one that has been out of use is a cache miss,
- *     or a page that was never touched. A block that was never handed out holds no key.
+ *     The free blocks of a span are in blocks.c, which says when one holds no key.
+ * M8  of a span that can lend blocks (blocks.c, B3) those that are lent are not in `used`.
+ *     Such a span does not retire, and is not released: it waits in the list.
  *
  * Lists are changed between enter() and leave(): a forked child leaves alone
  * what was being changed at that moment. No lock is held by callers. */
 #include "arena/manual.h"
 
+#include "arena/blocks.h"
 #include "arena/cache.h"
 #include "arena/meta.h"
+#include "arena/shelf.h"
 #include "base/lock.h"
 
 #include <errno.h>
 #include <sched.h>
-#include <string.h>
 #include <sys/random.h>
 
 enum {
-        CARVE_BYTES = 4096, /* so many bytes of new blocks are linked at a time */
         PREFETCH = 4,       /* blocks ahead, when many are put back */
-        REMOTE_SHIFT = 48,  /* addresses are below, and no span has 2^16 blocks */
-        FEW = 64,           /* blocks of a span that has a bit for each free one (M8) */
-        ADOPT_MOST = 4,     /* abandoned spans looked at before a new one is made */
-        POISON = 0xdf
+        ADOPT_MOST = 4      /* abandoned spans looked at before a new one is made */
 };
 
 struct pld_span pld_span_none = { .class = PLD_CLASS_LARGE };
 uintptr_t pld_manual_key;
 bool (*pld_manual_last_resort)(unsigned nbefore);
-
-struct shelf { /* abandoned spans of one class (M5) */
-        struct pld_lock lock;
-        _Atomic uint32_t nspans; /* lock to write */
-        struct pld_list spans;   /* lock */
-};
 
 struct shared { /* a cache for whoever has the lock */
         struct pld_lock lock;
@@ -91,11 +82,10 @@ struct shared { /* a cache for whoever has the lock */
 };
 
 struct slice {
-        struct shelf shelves[PLD_NCLASSES];
         struct shared shared[2]; /* by strictness */
 };
 
-static struct slice *slices;    /* const after start: one a slice */
+static struct slice *slices;      /* const after start: one a slice */
 static _Atomic size_t nbytes_out; /* relaxed: a statistic */
 /* Owns spans in the hands of a thread that has no cache to put them in. */
 static struct pld_cache borrower;
@@ -123,165 +113,12 @@ void pld_manual_count(ptrdiff_t nbytes)
         pld_add_relaxed(&nbytes_out, (size_t)nbytes);
 }
 
-static void release(struct pld_span *span)
+void pld_manual_release(struct pld_span *span)
 {
+        PLD_ASSERT(pld_load_relaxed(&span->idle) == 0);
         span->manual.where = PLD_MANUAL_NOWHERE;
         pld_manual_count(-(ptrdiff_t)(span->npages << PLD_PAGE_SHIFT));
         pld_span_release(span);
-}
-
-/* ---- Free blocks of a span ----------------------------------------------------- */
-
-/* `remote` is one word: the first block, how many there are, and `full`. So the owner that
- * has nothing else takes them over without walking through them, which would cost a cache
- * miss each: they were last in other hands. */
-static struct pld_block *first_of(uintptr_t remote)
-{
-        return (struct pld_block *)(remote & (((uintptr_t)1 << REMOTE_SHIFT) - 1) &
-                                    ~(uintptr_t)PLD_MANUAL_FULL);
-}
-
-static bool has_few(const struct pld_span *span)
-{
-        return span->count <= FEW;
-}
-
-static uint64_t bit_of(const struct pld_span *span, const struct pld_block *block)
-{
-        return UINT64_C(1) << pld_span_index(span, (uintptr_t)block);
-}
-
-static void put_free(struct pld_span *span, struct pld_block *block)
-{
-        if (has_few(span)) {
-                PLD_ASSERT(!(span->manual.free_bits & bit_of(span, block)));
-                span->manual.free_bits |= bit_of(span, block);
-        } else {
-                block->next = span->manual.free;
-                span->manual.free = block;
-        }
-}
-
-/* Both chains may be long; the first is walked through, if the second is not empty. */
-static struct pld_block *join(struct pld_block *first, struct pld_block *second)
-{
-        struct pld_block *last = first;
-        if (!second)
-                return first;
-        while (last->next)
-                last = last->next;
-        last->next = second;
-        return first;
-}
-
-/* Takes over what others freed; false: nothing. `full` is clear. */
-static bool collect(struct pld_span *span)
-{
-        struct pld_span_manual *manual = &span->manual;
-        if (!first_of(pld_load_relaxed(&manual->remote)))
-                return false;
-        /* Acquire: the freers' writes to their blocks, with push_remote(). */
-        uintptr_t remote = pld_exchange_acquire(&manual->remote, 0);
-        struct pld_block *first = first_of(remote);
-        if (has_few(span))
-                for (struct pld_block *block = first; block; block = block->next)
-                        put_free(span, block);
-        else
-                manual->free = join(first, manual->free);
-        manual->used -= (uint32_t)(remote >> REMOTE_SHIFT);
-        return true;
-}
-
-static void link_fresh(struct pld_span *span, uint32_t n)
-{
-        struct pld_block *next = span->manual.free;
-        for (uint32_t i = span->manual.fresh + n; i-- > span->manual.fresh;) {
-                struct pld_block *block = (struct pld_block *)pld_span_object(span, i);
-                *block = (struct pld_block){ .next = next, .key = pld_manual_key_of(block) };
-                next = block;
-        }
-        span->manual.free = next;
-}
-
-/* Makes blocks of memory that was in none yet; false: all is in blocks. */
-static bool carve(struct pld_span *span)
-{
-        uint32_t n = CARVE_BYTES / (uint32_t)span->nbytes;
-        uint32_t left = span->count - span->manual.fresh;
-        if (n == 0)
-                n = 1;
-        if (n > left)
-                n = left;
-        if (n == 0)
-                return false;
-        if (has_few(span))
-                span->manual.free_bits |= UINT64_MAX >> (FEW - n) << span->manual.fresh;
-        else
-                link_fresh(span, n);
-        span->manual.fresh = (uint16_t)(span->manual.fresh + n);
-        return true;
-}
-
-/* What others freed comes before memory that nobody has touched. */
-static bool replenish(struct pld_span *span)
-{
-        return span->manual.free_bits || collect(span) || carve(span); /* or `free`: one word */
-}
-
-/* ---- Abandoned spans (M5) ---------------------------------------------------------- */
-
-static struct shelf *shelf_of(const struct pld_span *span)
-{
-        return &slices[span->slice].shelves[span->class];
-}
-
-/* The caller owns the span, and it is on none of its lists. True: it was released. */
-static bool abandon(struct pld_span *span)
-{
-        collect(span);
-        if (span->manual.used == 0) {
-                release(span);
-                return true;
-        }
-        struct shelf *shelf = shelf_of(span);
-        span->manual.where = PLD_MANUAL_NOWHERE;
-        pld_lock(&shelf->lock);
-        pld_list_append(&shelf->spans, &span->link);
-        pld_add_relaxed(&shelf->nspans, 1);
-        pld_store_release(&span->manual.owner, NULL); /* with claim() */
-        pld_unlock(&shelf->lock);
-        return false;
-}
-
-static bool claim(struct pld_span *span, struct pld_cache *cache)
-{
-        struct pld_cache *nobody = NULL;
-        return pld_cas_acquire(&span->manual.owner, &nobody, cache);
-}
-
-static void unshelve_locked(struct shelf *shelf, struct pld_span *span)
-{
-        pld_list_remove(&span->link);
-        pld_sub_relaxed(&shelf->nspans, 1);
-}
-
-static struct pld_span *adopt(struct pld_cache *cache, unsigned class)
-{
-        struct shelf *shelf = &slices[cache->slice].shelves[class];
-        struct pld_span *found = NULL;
-        if (pld_load_relaxed(&shelf->nspans) == 0)
-                return NULL;
-        pld_lock(&shelf->lock);
-        pld_list_each(item, &shelf->spans) {
-                struct pld_span *span = pld_container_of(item, struct pld_span, link);
-                if (claim(span, cache)) { /* else a freer has it, and waits for the lock */
-                        unshelve_locked(shelf, span);
-                        found = span;
-                        break;
-                }
-        }
-        pld_unlock(&shelf->lock);
-        return found;
 }
 
 /* ---- A cache's lists --------------------------------------------------------------- */
@@ -291,8 +128,8 @@ static struct pld_span *adopt(struct pld_cache *cache, unsigned class)
 static bool list_or_release(struct pld_cache *cache, struct pld_span *span)
 {
         struct pld_list *list = &cache->manual.spans[span->class];
-        if (span->manual.used == 0 && !pld_list_is_empty(list)) {
-                release(span);
+        if (span->manual.used == 0 && !pld_list_is_empty(list) && pld_blocks_claim(span)) {
+                pld_manual_release(span);
                 return true;
         }
         span->manual.where = PLD_MANUAL_LISTED;
@@ -358,7 +195,7 @@ static void drain_revived(struct pld_cache *cache)
                 pld_list_remove(&span->link);
                 if (span->manual.where == PLD_MANUAL_FULLED)
                         span->manual.used = span->count;
-                collect(span);
+                pld_blocks_collect(span);
                 list_or_release(cache, span);
                 span = next;
         }
@@ -375,6 +212,7 @@ static struct pld_span *new_span(struct pld_cache *cache, unsigned class)
         pld_manual_count((ptrdiff_t)(span->npages << PLD_PAGE_SHIFT));
         pld_store_relaxed(&span->manual.owner, cache);
         span->manual.in_heap = cache->manual.in_heap;
+        pld_blocks_begin(span, cache->manual.in_heap);
         pld_span_publish(span);
         return span;
 }
@@ -390,39 +228,34 @@ static struct pld_span *next_span(struct pld_cache *cache, unsigned class, unsig
         if (span)
                 return span;
         if ((*nadopted)++ < ADOPT_MOST && !cache->manual.in_heap) { /* heap.c, H1 */
-                span = adopt(cache, class);
+                span = pld_shelf_adopt(cache, class);
                 if (span)
                         return span;
         }
         return new_span(cache, class);
 }
 
-static unsigned take_bits(struct pld_span *span, struct pld_block **to, unsigned most)
+/* The current span has none to take, but some are lent (blocks.c, B3). It waits at the end of
+ * the list, and the caller goes on with a new one. */
+static void put_aside(struct pld_cache *cache, struct pld_span *span)
 {
-        uint64_t bits = span->manual.free_bits;
-        unsigned n = 0;
-        for (; bits && n < most; bits &= bits - 1) {
-                to[n] = (struct pld_block *)pld_span_object(span, pld_lowest_bit(bits));
-                if (PLD_DEBUG)
-                        to[n]->key = pld_manual_key_of(to[n]); /* it may be its first time */
-                n++;
-        }
-        span->manual.free_bits = bits;
-        span->manual.used += n;
-        return n;
+        take_current(cache, span->class);
+        span->manual.where = PLD_MANUAL_LISTED;
+        pld_list_append(&cache->manual.spans[span->class], &span->link);
 }
 
-static unsigned take_free(struct pld_span *span, struct pld_block **to, unsigned most)
+/* The span to go on with when the current one is used up; NULL: none, or enough is there. */
+static struct pld_span *follow_up(struct pld_cache *cache, unsigned class, bool enough,
+                                  unsigned *nadopted)
 {
-        if (has_few(span))
-                return take_bits(span, to, most);
-        struct pld_block *block = span->manual.free;
-        unsigned n = 0;
-        for (; block && n < most; block = block->next)
-                to[n++] = block;
-        span->manual.free = block;
-        span->manual.used += n;
-        return n;
+        struct pld_span *span = cache->manual.current[class];
+        if (span != &pld_span_none && pld_blocks_are_lent(span)) {
+                put_aside(cache, span);
+                return enough ? NULL : new_span(cache, class);
+        }
+        if (span != &pld_span_none && !retire(cache, span))
+                return span;
+        return enough ? pop_span(&cache->manual.spans[class]) : next_span(cache, class, nadopted);
 }
 
 static unsigned take_blocks(struct pld_cache *cache, unsigned class, struct pld_block **to,
@@ -431,18 +264,15 @@ static unsigned take_blocks(struct pld_cache *cache, unsigned class, struct pld_
         unsigned n = 0, nadopted = 0;
         for (;;) {
                 struct pld_span *span = cache->manual.current[class];
-                if (span != &pld_span_none) {
-                        while (n < most && replenish(span))
-                                n += take_free(span, to + n, most - n);
-                        if (n == most)
-                                return n;
-                        if (!retire(cache, span))
-                                continue;
-                }
-                span = n ? pop_span(&cache->manual.spans[class]) : next_span(cache, class, &nadopted);
-                if (!span)
+                while (n < most && pld_blocks_replenish(span))
+                        n += pld_blocks_take(span, to + n, most - n);
+                if (n == most)
                         return n;
-                make_current(cache, span);
+                struct pld_span *next = follow_up(cache, class, n > 0, &nadopted);
+                if (!next)
+                        return n;
+                if (next != span)
+                        make_current(cache, next);
         }
 }
 
@@ -488,36 +318,26 @@ static void revive(struct pld_span *span)
 
 static void push_remote(struct pld_span *span, struct pld_chain chain)
 {
-        uintptr_t more = (uintptr_t)chain.n << REMOTE_SHIFT;
+        uintptr_t more = (uintptr_t)chain.n << PLD_REMOTE_SHIFT;
         uintptr_t head = pld_load_relaxed(&span->manual.remote), fresh;
         do {
-                chain.last->next = first_of(head);
-                fresh = (uintptr_t)chain.first | ((head >> REMOTE_SHIFT << REMOTE_SHIFT) + more);
+                chain.last->next = pld_blocks_first(head);
+                fresh = head >> PLD_REMOTE_SHIFT << PLD_REMOTE_SHIFT;
+                fresh = (uintptr_t)chain.first | (fresh + more);
         } while (!pld_cas_acq_rel(&span->manual.remote, &head, fresh));
         /* Release: the blocks, for collect(). Acquire: owner, with retire(). */
         if (head & PLD_MANUAL_FULL)
                 revive(span);
 }
 
-static void push_own(struct pld_span *span, struct pld_block *block)
-{
-        put_free(span, block);
-        span->manual.used--;
-}
-
-/* The caller claimed the span, which is still on its shelf. */
 static bool free_claimed(struct pld_span *span, struct pld_block *first, struct pld_cache *cache)
 {
-        struct shelf *shelf = shelf_of(span);
-        pld_lock(&shelf->lock);
-        unshelve_locked(shelf, span);
-        pld_unlock(&shelf->lock);
-        collect(span);
+        pld_blocks_collect(span);
         for (struct pld_block *block = first, *next; block; block = next) {
                 next = block->next;
-                push_own(span, block);
+                pld_blocks_put(span, &block, 1);
         }
-        return cache == &borrower ? abandon(span) : list_or_release(cache, span);
+        return cache == &borrower ? pld_shelf_abandon(span) : list_or_release(cache, span);
 }
 
 bool pld_manual_send_back(struct pld_span *span, struct pld_chain chain)
@@ -531,7 +351,7 @@ bool pld_manual_send_back(struct pld_span *span, struct pld_chain chain)
         struct pld_cache *cache = at_home ? mine : &borrower;
         bool released = false;
         enter(cache);
-        if (claim(span, cache))
+        if (pld_shelf_claim(span, cache))
                 released = free_claimed(span, chain.first, cache);
         else
                 push_remote(span, chain);
@@ -539,30 +359,33 @@ bool pld_manual_send_back(struct pld_span *span, struct pld_chain chain)
         return released;
 }
 
+/* The first block, and those behind it that are of the same span; how many. */
+static size_t put_some(struct pld_cache *cache, struct pld_block *const blocks[], size_t n,
+                       bool *released)
+{
+        struct pld_span *span = pld_span_of((uintptr_t)blocks[0]);
+        PLD_ASSERT(pld_load_relaxed(&span->manual.owner) == cache); /* M1 */
+        if (span->manual.where == PLD_MANUAL_FULLED)
+                n = 1; /* M2 */
+        size_t nput = pld_blocks_put(span, blocks, n);
+        *released |= span->manual.used == 0 && unused(cache, span);
+        return nput;
+}
+
 bool pld_manual_put_back(struct pld_cache *cache, struct pld_block *const blocks[], size_t n)
 {
         bool released = false;
         enter(cache);
-        for (size_t i = 0; i < n; i++) {
-                struct pld_span *span = pld_span_of((uintptr_t)blocks[i]);
+        for (size_t i = 0; i < n;) {
                 if (i + PREFETCH < n)
                         __builtin_prefetch(blocks[i + PREFETCH], 1);
-                PLD_ASSERT(pld_load_relaxed(&span->manual.owner) == cache); /* M1 */
-                push_own(span, blocks[i]);
-                released |= span->manual.used == 0 && unused(cache, span);
+                i += put_some(cache, blocks + i, n - i, &released);
         }
         leave(cache);
         return released;
 }
 
 /* ---- Giving a cache up ----------------------------------------------------------------- */
-
-static void abandon_list(struct pld_list *list)
-{
-        struct pld_span *span;
-        while ((span = pop_span(list)))
-                abandon(span);
-}
 
 static bool has_full(const struct pld_manual *manual)
 {
@@ -586,7 +409,7 @@ static void abandon_full(struct pld_list *full, bool alone)
                         continue;
                 if (span->manual.where == PLD_MANUAL_FULLED)
                         span->manual.used = span->count;
-                abandon(span);
+                pld_shelf_abandon(span);
         }
 }
 
@@ -597,15 +420,15 @@ static void empty_lists(struct pld_cache *cache, bool alone)
         for (unsigned i = 0; i < PLD_NCLASSES; i++) {
                 struct pld_span *span = take_current(cache, i);
                 if (span)
-                        abandon(span);
-                abandon_list(&manual->spans[i]);
+                        pld_shelf_abandon(span);
+                pld_shelf_abandon_list(&manual->spans[i]);
                 abandon_full(&manual->full[i], alone);
         }
         while (has_full(manual)) { /* M4: they are on their way */
                 sched_yield();
                 drain_revived(cache);
                 for (unsigned i = 0; i < PLD_NCLASSES; i++)
-                        abandon_list(&manual->spans[i]);
+                        pld_shelf_abandon_list(&manual->spans[i]);
         }
 }
 
@@ -658,11 +481,11 @@ void pld_manual_tidy(struct pld_cache *cache)
                         span = pld_container_of(item, struct pld_span, link);
                         next = item->next;
                         span->manual.where = PLD_MANUAL_LISTED;
-                        collect(span);
-                        if (span->manual.used > 0)
+                        pld_blocks_collect(span);
+                        if (!pld_blocks_claim(span))
                                 continue;
                         pld_list_remove(&span->link);
-                        release(span);
+                        pld_manual_release(span);
                 }
         }
 }
@@ -675,32 +498,13 @@ static void tidy_shared(struct shared *shared)
         pld_unlock(&shared->lock);
 }
 
-static void reclaim_shelf(struct shelf *shelf)
-{
-        struct pld_list found = PLD_LIST_INIT(found);
-        if (pld_load_relaxed(&shelf->nspans) == 0)
-                return;
-        pld_lock(&shelf->lock);
-        for (struct pld_list *item = shelf->spans.next, *next; item != &shelf->spans; item = next) {
-                struct pld_span *span = pld_container_of(item, struct pld_span, link);
-                next = item->next;
-                if (pld_load_relaxed(&span->manual.remote) && claim(span, &borrower)) {
-                        unshelve_locked(shelf, span);
-                        pld_list_push(&found, &span->link);
-                }
-        }
-        pld_unlock(&shelf->lock);
-        abandon_list(&found);
-}
-
 size_t pld_manual_reclaim(void)
 {
         if (!slices)
                 return 0;
         size_t before = pld_manual_bytes();
+        pld_shelf_reclaim();
         for (unsigned i = 0; i < pld_page_heap_slices(); i++) {
-                for (unsigned class = 0; class < PLD_NCLASSES; class++)
-                        reclaim_shelf(&slices[i].shelves[class]);
                 tidy_shared(&slices[i].shared[false]);
                 tidy_shared(&slices[i].shared[true]);
         }
@@ -724,9 +528,8 @@ size_t pld_manual_bytes(void)
 
 static void destroy_span(struct pld_span *span)
 {
-        if (PLD_DEBUG) /* what was never in a block is perhaps not backed */
-                memset((void *)span->start, POISON, span->manual.fresh * span->nbytes);
-        release(span);
+        pld_blocks_drop(span);
+        pld_manual_release(span);
 }
 
 void pld_manual_destroy(struct pld_cache *cache)
@@ -763,19 +566,6 @@ size_t pld_manual_cache_bytes(const struct pld_cache *cache)
 
 /* ---- Checks ---------------------------------------------------------------------------------- */
 
-static size_t count_free(struct pld_span *span)
-{
-        size_t n = 0;
-        if (has_few(span))
-                return pld_popcount(span->manual.free_bits);
-        for (struct pld_block *block = span->manual.free; block; block = block->next, n++) {
-                PLD_CHECK(pld_manual_is_block(span, (uintptr_t)block));
-                PLD_CHECK(block->key == pld_manual_key_of(block)); /* M7 */
-                PLD_CHECK(n < span->count);
-        }
-        return n;
-}
-
 static void verify_span(struct pld_cache *cache, struct pld_span *span, unsigned class,
                         enum pld_manual_where where)
 {
@@ -788,7 +578,9 @@ static void verify_span(struct pld_cache *cache, struct pld_span *span, unsigned
         PLD_CHECK(span->manual.where == where ||
                   (full && span->manual.where == PLD_MANUAL_REVIVING));
         if (!full) {
-                PLD_CHECK(count_free(span) + used == span->manual.fresh); /* M2 */
+                bool may_lend = pld_blocks_can_be_lent(class);
+                size_t there = pld_blocks_count(span) + used; /* M2 */
+                PLD_CHECK(may_lend ? there <= span->manual.fresh : there == span->manual.fresh);
                 PLD_CHECK(!(pld_load_relaxed(&span->manual.remote) & PLD_MANUAL_FULL)); /* M4 */
         }
 }
@@ -837,16 +629,13 @@ int pld_manual_start(void)
         slices = pld_meta_alloc(n * sizeof *slices);
         if (!slices)
                 return -ENOMEM;
+        int error = pld_shelf_start();
         draw_key();
         for (unsigned i = 0; i < n; i++) {
-                for (unsigned class = 0; class < PLD_NCLASSES; class++) {
-                        pld_lock_init(&slices[i].shelves[class].lock, PLD_RANK_CENTRAL);
-                        pld_list_init(&slices[i].shelves[class].spans);
-                }
                 pld_lock_init(&slices[i].shared[false].lock, PLD_RANK_CACHE);
                 pld_lock_init(&slices[i].shared[true].lock, PLD_RANK_CACHE);
         }
-        return 0;
+        return error;
 }
 
 void pld_manual_fork_prepare(void)
@@ -856,17 +645,13 @@ void pld_manual_fork_prepare(void)
                 pld_lock_seize(&slices[i].shared[false].lock);
                 pld_lock_seize(&slices[i].shared[true].lock);
         }
-        for (unsigned i = 0; i < n; i++)
-                for (unsigned class = 0; class < PLD_NCLASSES; class++)
-                        pld_lock_seize(&slices[i].shelves[class].lock);
+        pld_shelf_fork_prepare();
 }
 
 void pld_manual_fork_done(void)
 {
         unsigned n = slices ? pld_page_heap_slices() : 0;
-        for (unsigned i = n; i-- > 0;)
-                for (unsigned class = PLD_NCLASSES; class-- > 0;)
-                        pld_lock_cede(&slices[i].shelves[class].lock);
+        pld_shelf_fork_done();
         for (unsigned i = n; i-- > 0;) {
                 pld_lock_cede(&slices[i].shared[true].lock);
                 pld_lock_cede(&slices[i].shared[false].lock);

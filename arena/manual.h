@@ -65,6 +65,8 @@ bool pld_manual_put_back(struct pld_cache *cache, struct pld_block *const blocks
 /* Blocks of a span that is another's or nobody's, with their keys. They are the caller's
  * until then. True: a span was released. */
 bool pld_manual_send_back(struct pld_span *span, struct pld_chain chain);
+/* The caller's, on no list, with no block out, and claimed (blocks.h). */
+void pld_manual_release(struct pld_span *span);
 /* One block, ready for use, from the slice's shared cache, under a lock. */
 struct pld_block *pld_manual_shared(unsigned slice, unsigned class, bool strict);
 

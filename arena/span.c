@@ -104,6 +104,8 @@ static void fill_in(struct pld_span *span, const struct pld_span_wish *wish, str
                                            : pld_form_for(wish->class, PLD_FORM_LEAF));
         memset(&span->collected, 0, sizeof span->collected);
         memset(&span->manual, 0, sizeof span->manual);
+        if (wish->kind == PLD_KIND_MANUAL)
+                span->manual.absent = run.zeroed && run.lazy;
         for (size_t i = 0; i < 2 * nwords; i++)
                 pld_store_relaxed(&span->bits[i], 0);
         if (wish->kind == PLD_KIND_COLLECTED)

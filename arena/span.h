@@ -38,7 +38,7 @@ struct pld_span_manual {
         _Atomic(struct pld_cache *) owner; /* NULL: abandoned, anyone may adopt it */
         union { /* owner: blocks to hand out */
                 struct pld_block *free; /* the last freed first */
-                uint64_t free_bits;     /* where there are few: a bit each (manual.c, M8) */
+                uint64_t free_bits;     /* where there are few: a bit each (blocks.c) */
         };
         uint32_t used;                     /* owner: see manual.c, M2 */
         uint16_t fresh;                    /* owner: blocks never handed out yet start here */
@@ -47,6 +47,7 @@ struct pld_span_manual {
         struct pld_span *next_revived;     /* whoever cleared `full`, then the owner */
         /* On the next line: other threads write it, while the owner frees. */
         _Atomic uintptr_t remote;          /* any thread: blocks freed by others; low bit: full */
+        bool absent; /* const before a block is out: the pages were not in memory at birth */
 };
 
 struct pld_span {
@@ -69,6 +70,9 @@ struct pld_span {
         uint8_t slice; /* whose page heap the pages are from */
         bool zeroed;   /* the pages were zero at birth */
         uint16_t form; /* collected spans (form.h) */
+        /* Blocks of malloc's that are free and can be lent: outside of the union, as it is 0
+         * in all other spans, whatever they are (blocks.c, B2). */
+        _Atomic uint32_t idle;
         _Alignas(PLD_CACHE_LINE) _Atomic uint64_t bits[]; /* marked, then allocated */
 };
 
