@@ -36,6 +36,8 @@ enum {
 
 static_assert(3 * FEWEST < 31, "the word has room for them");
 
+_Atomic bool pld_blocks_have_news;
+
 static bool has_few(const struct pld_span *span)
 {
         return span->count <= FEW;
@@ -80,6 +82,8 @@ static void put_bits(struct pld_span *span, uint64_t bits)
                 uint32_t few = (uint32_t)bits;
                 /* Release: what was written to the blocks, with pld_blocks_lend(). */
                 before = pld_or_release(&span->idle, few | few << WARM_SHIFT) & ALL;
+                if (!pld_load_relaxed(&pld_blocks_have_news))
+                        pld_store_relaxed(&pld_blocks_have_news, true);
         } else {
                 span->manual.free_bits |= bits;
         }
@@ -291,9 +295,9 @@ static uint32_t idle_of(uint32_t word, bool old)
         return word & KEEP ? 0 : old ? idle & ~(word >> WARM_SHIFT) : idle;
 }
 
-bool pld_blocks_are_idle(const struct pld_span *span, bool old)
+size_t pld_blocks_idle(const struct pld_span *span, bool old)
 {
-        return idle_of(pld_load_relaxed(&span->idle), old) != 0;
+        return pld_popcount(idle_of(pld_load_relaxed(&span->idle), old));
 }
 
 uint32_t pld_blocks_lend(struct pld_span *span, bool old)

@@ -40,14 +40,16 @@ size_t pld_blocks_count(const struct pld_span *span); /* the free ones; checks e
 
 /* ---- Lending (B3): for anyone ------------------------------------------------------- */
 
-/* Are some free that may be in memory? old: and have been free since a pass before. */
-bool pld_blocks_are_idle(const struct pld_span *span, bool old);
+/* How many are free and may be in memory; old: and have been free since a pass before. */
+size_t pld_blocks_idle(const struct pld_span *span, bool old);
 /* The free ones, if some of them are idle: a bit each, 0: none. The span stays meanwhile. */
 uint32_t pld_blocks_lend(struct pld_span *span, bool old);
 /* They are not in memory, as far as whole base pages go. */
 void pld_blocks_return(struct pld_span *span, uint32_t lent);
 /* What is free now is old for the next pass. True: there was some that was not. */
 bool pld_blocks_age(struct pld_span *span);
+/* Blocks that can be lent have been put into their spans. Relaxed: a hint. */
+extern _Atomic bool pld_blocks_have_news;
 /* Can the blocks of such spans be lent? */
 bool pld_blocks_can_be_lent(unsigned class);
 

@@ -2,6 +2,7 @@
 
 #include "arena/cache.h"
 #include "arena/manual.h"
+#include "arena/shed_spans.h"
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/futex.h"
@@ -15,6 +16,7 @@
  * after which all that was idle has been given. */
 enum { PASSES = 4, QUIET_PASSES = PASSES + 2, TICKS = 256, TICK_BYTES = 8 << 20 };
 
+static uint64_t next_look_ns; /* of who is `awake`: at the spans */
 static uint64_t decay_ns; /* const after start; 0: no thread needed */
 static bool discreet;     /* const after start */
 /* Relaxed: a notice that is overlooked is made good by the next one. */
@@ -25,6 +27,17 @@ static _Atomic bool wanted;       /* a discreet free saw work for one */
 static _Atomic bool ticking;      /* allocations look, one in TICKS of them */
 static _Atomic uint64_t retry_ns; /* after a refused one: when to ask again */
 
+/* What has been free in its span for half the decay time goes, before a whole one is over.
+ * True: there will be more to go next time. */
+static bool look_at_spans(uint64_t now)
+{
+        if (now < next_look_ns || !pld_spans_are_worth_a_look())
+                return false;
+        next_look_ns = now + decay_ns / 2;
+        pld_spans_shed(true);
+        return pld_spans_are_worth_a_look();
+}
+
 /* at_leisure: there is time for what takes long. */
 static bool pass(bool at_leisure)
 {
@@ -34,7 +47,8 @@ static bool pass(bool at_leisure)
         pld_page_heap_release(before);
         pld_page_heap_shed(before, false);
         size_t npromoted = pld_page_heap_promote(before, at_leisure);
-        return pld_manual_reclaim() > 0 || npromoted > 0 || fresh;
+        bool young = look_at_spans(now);
+        return pld_manual_reclaim() > 0 || npromoted > 0 || young || fresh;
 }
 
 static void *run(void *unused)
@@ -86,7 +100,7 @@ static PLD_NOINLINE void wake_slow(void)
 {
         uint32_t asleep = 0;
         bool shy = discreet && !pld_load_relaxed(&made);
-        bool ripe = !shy && pld_page_heap_is_ripe();
+        bool ripe = (!shy && pld_page_heap_is_ripe()) || pld_spans_are_worth_a_look();
         if ((pld_page_heap_spare_bytes() == 0 && !ripe) || pld_locks_held())
                 return;
         uint64_t now = pld_now_ns();

@@ -30,6 +30,7 @@ struct pld_huge {
         uint8_t node;                          /* index of the node it lies on */
         bool abroad, moving;                   /* page_heap.c, P7 */
         bool broken;                           /* was huge, and is base pages since it shed some */
+        uint8_t nsheds;                        /* threads that have borrowed pages (shed.c) */
         bool ripe, asked, advised, growing;    /* page_heap.c, P10 */
         _Atomic bool grown;                    /* page_heap.c, P11 */
 };

@@ -29,6 +29,7 @@ libpld_arena_la_SOURCES = \
 	arena/row.c \
 	arena/settings.c arena/settings.h \
 	arena/shed.c \
+	arena/shed_spans.c arena/shed_spans.h \
 	arena/shelf.c arena/shelf.h \
 	arena/size_class.c arena/size_class.h \
 	arena/span.c arena/span.h \

@@ -21,6 +21,7 @@
 #include "arena/decay.h"
 #include "arena/heap.h"
 #include "arena/large.h"
+#include "arena/shed_spans.h"
 #include "base/check.h"
 
 #include <errno.h>
@@ -474,6 +475,7 @@ size_t polder_release(void)
         int saved = errno;
         pld_manual_reclaim();
         size_t nbytes = pld_page_heap_release(UINT64_MAX) + pld_page_heap_shed(UINT64_MAX, true);
+        nbytes += pld_spans_shed(false);
         errno = saved;
         return nbytes;
 }

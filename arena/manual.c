@@ -364,11 +364,13 @@ static size_t put_some(struct pld_cache *cache, struct pld_block *const blocks[]
                        bool *released)
 {
         struct pld_span *span = pld_span_of((uintptr_t)blocks[0]);
+        unsigned class = span->class;
         PLD_ASSERT(pld_load_relaxed(&span->manual.owner) == cache); /* M1 */
         if (span->manual.where == PLD_MANUAL_FULLED)
                 n = 1; /* M2 */
         size_t nput = pld_blocks_put(span, blocks, n);
         *released |= span->manual.used == 0 && unused(cache, span);
+        *released |= pld_blocks_can_be_lent(class);
         return nput;
 }
 

@@ -60,7 +60,7 @@ bool pld_manual_empty_orphan(struct pld_cache *cache);
  * How many; 0: no memory. */
 unsigned pld_manual_take(struct pld_cache *cache, unsigned class, struct pld_block **to,
                          unsigned most);
-/* Blocks of the cache's own spans go back to them. True: a span was released. */
+/* Blocks of the cache's own spans go back to them. True: the decay may have work (decay.h). */
 bool pld_manual_put_back(struct pld_cache *cache, struct pld_block *const blocks[], size_t n);
 /* Blocks of a span that is another's or nobody's, with their keys. They are the caller's
  * until then. True: a span was released. */

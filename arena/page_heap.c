@@ -47,7 +47,8 @@
  *     lock was taken to back, move or shed it; then nobody knows what became of it, and
  *     it is not counted. Nor is what the kernel collapses in its own time.
  * The pieces: row.c backs huge pages, in rows; straddle.c lays runs over the edges of several;
- * promote.c makes them huge in truth; shed.c gives back what is idle or thin; moved.c moves
+ * promote.c makes them huge in truth; shed.c gives back what is idle or thin, shed_spans.c what
+ * is free in spans; moved.c moves
  * to another node; page_heap_counts.c answers and verifies. What they share is in
  * page_heap_inside.h.
  * Called by span.c and the regions with no lock of theirs held but a central's. */
@@ -96,7 +97,8 @@ void pld_page_heap_count_loose_locked(struct pld_page_heap *heap, struct pld_hug
                 pld_add_relaxed(&pld_page_heaps.surplus_bytes, (heap->surplus - before)
                                                                    << PLD_PAGE_SHIFT);
         bool ripe = huge->state == PLD_HUGE_TAKEN && huge->ntaken == PLD_HUGE_PAGES &&
-                    kind == PLD_BACKING_BASE && !huge->asked && !huge->broken;
+                    kind == PLD_BACKING_BASE && !huge->asked && !huge->broken &&
+                    huge->nsheds == 0; /* else they only look taken */
         if (ripe != huge->ripe) /* P10 */
                 pld_add_relaxed(&pld_page_heaps.nripe, ripe ? 1 : SIZE_MAX);
         huge->ripe = ripe;

@@ -1,7 +1,8 @@
 /* page_heap_inside.h: what the pieces of the page heap share, and nobody else includes.
  *
  * page_heap.c has the invariants (P1 to P11) and hands out and takes back; row.c backs huge
- * pages, promote.c makes them huge in truth, shed.c gives them back, moved.c moves them, page_heap_counts.c counts. */
+ * pages, promote.c makes them huge in truth, shed.c and shed_spans.c give them back, moved.c
+ * moves them, page_heap_counts.c counts. */
 #ifndef PLD_ARENA_PAGE_HEAP_INSIDE_H
 #define PLD_ARENA_PAGE_HEAP_INSIDE_H
 
@@ -80,6 +81,10 @@ struct pld_huge *pld_page_heap_acquire_row(struct pld_page_heap *heap, size_t n,
 int pld_page_heap_back_row(struct pld_page_heap *heap, struct pld_huge *huge, size_t n, bool lazily);
 void pld_huge_unback(struct pld_huge *huge); /* BUSY and the caller's; no lock held (P3) */
 unsigned pld_huge_home(const struct pld_page_heap *heap, const struct pld_huge *huge);
+
+/* shed.c: a TAKEN huge page that cannot go away is base pages from then on; false: it is kept
+ * as it is. Under the lock of the extents, and no other. */
+bool pld_huge_break_try(struct pld_huge *huge);
 
 /* moved.c: takes and drops the lock (P3). */
 void pld_page_heap_release_strays(struct pld_page_heap *heap);

@@ -70,6 +70,7 @@ static void borrow_locked(struct pld_page_heap *heap, struct pld_huge *huge, str
 {
         out->huge = huge;
         huge->growing = false; /* P11 */
+        huge->nsheds++;
         out->npages = pld_huge_loose(huge, out->pages);
         pld_filler_remove(&heap->filler, huge);
         for (size_t i = 0; i < PLD_COUNT_OF(huge->taken); i++)
@@ -85,11 +86,12 @@ static void borrow_locked(struct pld_page_heap *heap, struct pld_huge *huge, str
 static void return_locked(struct pld_page_heap *heap, const struct shed *shed, bool gone)
 {
         struct pld_huge *huge = shed->huge;
+        huge->nsheds--;
         if (huge->longest > 0)
                 pld_filler_remove(&heap->filler, huge);
         for (size_t i = 0; i < PLD_COUNT_OF(huge->taken); i++) {
                 huge->taken[i] &= ~shed->pages[i];
-                huge->lazy[i] |= gone ? shed->pages[i] : 0;
+                huge->lazy[i] |= shed->pages[i]; /* some may have gone before one did not */
                 huge->dirty[i] &= gone ? ~shed->pages[i] : UINT64_MAX;
         }
         huge->ntaken = (uint16_t)(huge->ntaken - shed->npages);
@@ -98,7 +100,7 @@ static void return_locked(struct pld_page_heap *heap, const struct shed *shed, b
         pld_page_heap_refile_locked(heap, huge, huge->given_ns);
 }
 
-static bool break_try(struct pld_huge *huge)
+bool pld_huge_break_try(struct pld_huge *huge)
 {
         if (pld_load_relaxed(&huge->backing) == PLD_BACKING_BASE) {
                 if (huge->advised)
@@ -124,7 +126,7 @@ static bool break_try(struct pld_huge *huge)
 static bool drop(void *arg)
 {
         const struct shed *shed = arg;
-        bool gone = break_try(shed->huge);
+        bool gone = pld_huge_break_try(shed->huge);
         for (size_t page = 0; gone;) {
                 page = pld_bits_find(shed->pages, page, PLD_HUGE_PAGES, true);
                 if (page == PLD_HUGE_PAGES)

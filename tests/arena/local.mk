@@ -20,6 +20,7 @@ tests_arena_unit_SOURCES = \
 	tests/arena/test_region.c \
 	tests/arena/test_report.c \
 	tests/arena/test_settings.c \
+	tests/arena/test_shed_spans.c \
 	tests/arena/test_size_class.c \
 	tests/arena/test_span.c \
 	tests/arena/test_sweep.c

@@ -4,6 +4,7 @@
  * usage: stress_malloc [seed [rounds]] */
 #include "arena/arena.h"
 #include "arena/cache.h"
+#include "arena/shed_spans.h"
 #include "base/random.h"
 
 #include <polder/arena.h>
@@ -16,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NTHREADS = 4, NSLOTS = 512, STEPS = 20000, SMALL = 256, HUGE = 300000 };
+enum { NTHREADS = 4, NSLOTS = 512, STEPS = 20000, SMALL = 256, HUGE = 300000, STRIDE = 2048 };
 
 struct item { /* at the start of every block */
         size_t nbytes;
@@ -70,8 +71,10 @@ static void destroy(struct item *item)
         if (!item)
                 return;
         const unsigned char *bytes = (const unsigned char *)item;
-        if (item->nbytes > sizeof *item && (bytes[item->nbytes - 1] != item->fill ||
-                                            bytes[sizeof *item] != item->fill))
+        bool whole = item->nbytes <= sizeof *item || bytes[item->nbytes - 1] == item->fill;
+        for (size_t i = sizeof *item; i < item->nbytes; i += STRIDE)
+                whole &= bytes[i] == item->fill;
+        if (!whole)
                 pld_add_relaxed(&ncorrupt, 1);
         polder_free(item);
 }
@@ -165,13 +168,34 @@ static void check(bool holds, const char *fact)
         printf("FAILED: %s\n", fact);
 }
 
+/* Gives back what is free in spans and huge pages, while the others go on. */
+static _Atomic bool traded;
+
+static void *shed(void *ngiven)
+{
+        while (!pld_load_acquire(&traded)) {
+                *(size_t *)ngiven += pld_spans_shed(false);
+                pld_page_heap_shed(UINT64_MAX, true);
+                usleep(100);
+        }
+        return NULL;
+}
+
 static void trade_round(uint64_t seed)
 {
+        pthread_t shedder;
+        size_t ngiven = 0;
         void *(*fn[NTHREADS])(void *) = { trade, trade, trade, trade };
         uintptr_t arg[NTHREADS];
         for (unsigned i = 0; i < NTHREADS; i++)
                 arg[i] = seed * NTHREADS + i;
+        pld_store_release(&traded, false);
+        if (pthread_create(&shedder, NULL, shed, &ngiven))
+                abort();
         run(fn, arg, NTHREADS);
+        pld_store_release(&traded, true);
+        pthread_join(shedder, NULL);
+        check(ngiven > 0, "free blocks of spans in use gave pages back");
 }
 
 static void hand_over_round(void)
