@@ -141,13 +141,17 @@ struct pld_block *pld_bin_refill(struct pld_cache *cache, unsigned class)
         if (to == bin->floor)
                 bin->top = bin->floor + n - 1;
         to[n - 1]->key = 0;
+        cache->bins.refilled[class] = true;
         return to[n - 1];
 }
 
-static bool may_grow(struct pld_bins *bins, size_t nbytes)
+/* Blocks that are only freed are not worth keeping more of: a program that shrinks would
+ * keep as much as it can. */
+static bool may_grow(struct pld_bins *bins, unsigned class, size_t nbytes)
 {
-        if (bins->grown_bytes + nbytes > GROWN_BYTES)
+        if (!bins->refilled[class] || bins->grown_bytes + nbytes > GROWN_BYTES)
                 return false;
+        bins->refilled[class] = false;
         bins->grown_bytes += nbytes;
         return true;
 }
@@ -160,7 +164,7 @@ bool pld_bin_free_full(struct pld_cache *cache, unsigned class, struct pld_block
         pld_extent_check_outside();
         if (size == 0)
                 return pld_manual_put_back(cache, &block, 1);
-        if (size < room && may_grow(&cache->bins, size * pld_classes[class].nbytes))
+        if (size < room && may_grow(&cache->bins, class, size * pld_classes[class].nbytes))
                 bin->limit = bin->floor + (2 * size < room ? 2 * size : room);
         else
                 released = put_back_oldest(cache, bin, (size + 1) / 2);
@@ -248,6 +252,7 @@ void pld_bins_init(struct pld_bins *bins)
                 bins->bin[i] = (struct pld_bin){ .top = at, .floor = at, .limit = at + first };
                 at += room;
         }
+        memset(bins->refilled, false, sizeof bins->refilled);
         memset(bins->out, 0, sizeof bins->out);
         memset(bins->large, 0, sizeof bins->large);
         bins->large_bytes = bins->grown_bytes = 0;

@@ -26,6 +26,7 @@ struct pld_outgoing {
 
 struct pld_bins {
         struct pld_bin bin[PLD_NCLASSES];
+        bool refilled[PLD_NCLASSES]; /* since the bin last grew */
         struct pld_outgoing out[PLD_OUTBOX];    /* by a span's address */
         struct pld_span *large[PLD_LARGE_KEPT]; /* freed ones, to be used again; or NULL */
         size_t large_bytes;                     /* of these */

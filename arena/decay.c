@@ -14,9 +14,16 @@
 
 /* Passes in a decay time, so that nothing is idle for much longer; and those without news
  * after which all that was idle has been given. */
-enum { PASSES = 4, QUIET_PASSES = PASSES + 2, TICKS = 256, TICK_BYTES = 8 << 20 };
+enum {
+        PASSES = 4, QUIET_PASSES = PASSES + 2, TICKS = 256, TICK_BYTES = 8 << 20,
+        /* With so much to spare, and so large a part of what is used, the freeing thread purges. */
+        PURGE_BYTES = 4 << 20, PURGE_SHARE = 8
+};
 
 static uint64_t next_look_ns; /* of who is `awake`: at the spans */
+/* Of who is `awake`: what may be purged until then. */
+static uint64_t purge_until_ns;
+static size_t purge_bytes;
 static uint64_t decay_ns; /* const after start; 0: no thread needed */
 static bool discreet;     /* const after start */
 /* Relaxed: a notice that is overlooked is made good by the next one. */
@@ -74,6 +81,29 @@ static void stand_in(uint64_t now)
         pld_store_relaxed(&awake, 0);
 }
 
+/* Where nobody but the program's one thread gives memory back, and it goes to sleep when it
+ * has freed the most of it, that would stay for ever. So what it frees goes at once, in
+ * steps, so that each is worth its cost; but in a decay time no more than there was at its
+ * beginning, and nothing at first, as most programs that free and take by turns do so
+ * in shorter ones. `awake` is ours. */
+static bool purge_try(uint64_t now)
+{
+        size_t spare = pld_page_heap_spare_bytes();
+        if (spare < PURGE_BYTES || (spare > purge_bytes && now < purge_until_ns) ||
+            spare < pld_page_heap_used_bytes() / PURGE_SHARE)
+                return false;
+        if (now >= purge_until_ns) {
+                purge_until_ns = now + decay_ns;
+                purge_bytes = pld_page_heap_backed_bytes();
+        }
+        purge_bytes -= spare;
+        pld_manual_reclaim();
+        pld_spans_shed(false);
+        pld_page_heap_release(UINT64_MAX);
+        pld_page_heap_shed(UINT64_MAX, false);
+        return true;
+}
+
 /* `awake` is ours. */
 static void hire(uint64_t now)
 {
@@ -108,10 +138,13 @@ static PLD_NOINLINE void wake_slow(void)
                 pld_store_relaxed(&wanted, true);
                 choose_ticking();
         }
-        if (now < pld_load_relaxed(&retry_ns) || !pld_cas_relaxed(&awake, &asleep, 1))
+        bool due = now >= pld_load_relaxed(&retry_ns);
+        if ((!due && !shy) || !pld_cas_relaxed(&awake, &asleep, 1))
                 return;
         if (pld_load_relaxed(&made))
                 pld_futex_wake(&awake, INT_MAX);
+        else if (shy && (purge_try(now) || !due))
+                pld_store_relaxed(&awake, 0);
         else if (shy)
                 stand_in(now);
         else
@@ -177,6 +210,7 @@ void pld_decay_notice(void)
 void pld_decay_start(int64_t decay_ms)
 {
         decay_ns = decay_ms > 0 ? (uint64_t)decay_ms * PLD_NS_PER_MS : 0;
+        purge_until_ns = pld_now_ns() + decay_ns / PASSES;
 }
 
 void pld_decay_fork_child(void)

@@ -13,7 +13,7 @@
 #include "numa/range.h"
 
 enum {
-        PLD_SLACK_SHARE = 16, PLD_SLACK_PAGES = 64 /* free pages beside the taken ones */
+        PLD_SLACK_SHARE = 64, PLD_SLACK_PAGES = 32 /* free pages beside the taken ones */
 };
 
 struct pld_page_heap {

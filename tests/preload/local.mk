@@ -6,6 +6,7 @@ preload_programs = \
 	tests/preload/peak \
 	tests/preload/quiet \
 	tests/preload/replaced \
+	tests/preload/shrink \
 	tests/preload/surface \
 	tests/preload/surface_cxx
 if !SANITIZED
@@ -30,6 +31,9 @@ tests_preload_quiet_LDFLAGS = $(preload_ldflags)
 tests_preload_replaced_SOURCES = tests/preload/replaced.cc tests/preload/check.h
 tests_preload_replaced_CXXFLAGS = $(preload_cxxflags) -Wno-sized-deallocation
 tests_preload_replaced_LDFLAGS = $(preload_ldflags)
+tests_preload_shrink_SOURCES = tests/preload/shrink.c tests/preload/check.h
+tests_preload_shrink_CFLAGS = $(preload_cflags)
+tests_preload_shrink_LDFLAGS = $(preload_ldflags)
 tests_preload_surface_SOURCES = tests/preload/surface.c tests/preload/check.h
 tests_preload_surface_CFLAGS = $(preload_cflags)
 tests_preload_surface_LDFLAGS = $(preload_ldflags)
