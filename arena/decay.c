@@ -24,6 +24,7 @@ static uint64_t next_look_ns; /* of who is `awake`: at the spans */
 /* Of who is `awake`: what may be purged until then. */
 static uint64_t purge_until_ns;
 static size_t purge_bytes;
+static _Atomic size_t purge_at_bytes; /* relaxed: with so much to spare it is worth a look */
 static uint64_t decay_ns; /* const after start; 0: no thread needed */
 static bool discreet;     /* const after start */
 /* Relaxed: a notice that is overlooked is made good by the next one. */
@@ -89,8 +90,11 @@ static void stand_in(uint64_t now)
 static bool purge_try(uint64_t now)
 {
         size_t spare = pld_page_heap_spare_bytes();
-        if (spare < PURGE_BYTES || (spare > purge_bytes && now < purge_until_ns) ||
-            spare < pld_page_heap_used_bytes() / PURGE_SHARE)
+        if (spare > purge_bytes && now < purge_until_ns)
+                return false;
+        size_t least = pld_page_heap_used_bytes() / PURGE_SHARE;
+        pld_store_relaxed(&purge_at_bytes, least > PURGE_BYTES ? least : PURGE_BYTES);
+        if (spare < pld_load_relaxed(&purge_at_bytes))
                 return false;
         if (now >= purge_until_ns) {
                 purge_until_ns = now + decay_ns;
@@ -133,17 +137,18 @@ static PLD_NOINLINE void wake_slow(void)
         bool ripe = (!shy && pld_page_heap_is_ripe()) || pld_spans_are_worth_a_look();
         if ((pld_page_heap_spare_bytes() == 0 && !ripe) || pld_locks_held())
                 return;
-        uint64_t now = pld_now_ns();
+        uint64_t now = pld_now_coarse_ns();
         if (shy) {
                 pld_store_relaxed(&wanted, true);
                 choose_ticking();
         }
         bool due = now >= pld_load_relaxed(&retry_ns);
-        if ((!due && !shy) || !pld_cas_relaxed(&awake, &asleep, 1))
+        bool much = shy && pld_page_heap_spare_bytes() >= pld_load_relaxed(&purge_at_bytes);
+        if ((!due && !much) || !pld_cas_relaxed(&awake, &asleep, 1))
                 return;
         if (pld_load_relaxed(&made))
                 pld_futex_wake(&awake, INT_MAX);
-        else if (shy && (purge_try(now) || !due))
+        else if (shy && ((much && purge_try(now)) || !due))
                 pld_store_relaxed(&awake, 0);
         else if (shy)
                 stand_in(now);
@@ -154,9 +159,9 @@ static PLD_NOINLINE void wake_slow(void)
 static PLD_NOINLINE void chance_slow(void)
 {
         uint32_t asleep = 0;
-        uint64_t now = pld_now_ns();
+        uint64_t now = pld_now_coarse_ns();
         choose_ticking();
-        if (pld_page_heap_spare_bytes() == 0) {
+        if (pld_page_heap_spare_bytes() == 0 && !pld_spans_are_worth_a_look()) {
                 pld_store_relaxed(&wanted, false);
                 return;
         }
@@ -210,7 +215,8 @@ void pld_decay_notice(void)
 void pld_decay_start(int64_t decay_ms)
 {
         decay_ns = decay_ms > 0 ? (uint64_t)decay_ms * PLD_NS_PER_MS : 0;
-        purge_until_ns = pld_now_ns() + decay_ns / PASSES;
+        purge_until_ns = pld_now_coarse_ns() + decay_ns / PASSES;
+        pld_store_relaxed(&purge_at_bytes, PURGE_BYTES);
 }
 
 void pld_decay_fork_child(void)

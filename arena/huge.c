@@ -24,7 +24,8 @@ void pld_filler_remove(struct pld_filler *filler, struct pld_huge *huge)
                 pld_bit_clear(filler->nonempty, huge->longest);
 }
 
-struct pld_huge *pld_filler_find(struct pld_filler *filler, size_t npages, size_t align_pages)
+struct pld_huge *pld_filler_find(struct pld_filler *filler, size_t npages, size_t align_pages,
+                                 size_t *page)
 {
         size_t longest = npages;
         for (;;) {
@@ -33,7 +34,8 @@ struct pld_huge *pld_filler_find(struct pld_filler *filler, size_t npages, size_
                         return NULL;
                 pld_list_each(item, &filler->by_longest[longest]) {
                         struct pld_huge *huge = pld_container_of(item, struct pld_huge, link);
-                        if (pld_huge_find(huge, npages, align_pages) < PLD_HUGE_PAGES)
+                        *page = pld_huge_find(huge, npages, align_pages);
+                        if (*page < PLD_HUGE_PAGES)
                                 return huge;
                 }
                 longest++;
@@ -69,7 +71,9 @@ void pld_huge_give(struct pld_huge *huge, size_t page, size_t npages)
         PLD_ASSERT(pld_bits_find(huge->taken, page, page + npages, false) == page + npages);
         pld_bits_fill(huge->taken, page, page + npages, false);
         huge->ntaken = (uint16_t)(huge->ntaken - npages);
-        huge->longest = (uint16_t)pld_bits_longest_run(huge->taken, PLD_HUGE_PAGES);
+        size_t run = pld_bits_run_around(huge->taken, page, PLD_HUGE_PAGES); /* no other grew */
+        if (run > huge->longest)
+                huge->longest = (uint16_t)run;
 }
 
 bool pld_huge_is_lazy(const struct pld_huge *huge, size_t page, size_t npages)

@@ -43,8 +43,10 @@ struct pld_filler {
 void pld_filler_init(struct pld_filler *filler);
 void pld_filler_insert(struct pld_filler *filler, struct pld_huge *huge);
 void pld_filler_remove(struct pld_filler *filler, struct pld_huge *huge);
-/* A huge page with npages free in a row at a multiple of align_pages; NULL. */
-struct pld_huge *pld_filler_find(struct pld_filler *filler, size_t npages, size_t align_pages);
+/* A huge page with npages free in a row at a multiple of align_pages, and the first of them;
+ * NULL. */
+struct pld_huge *pld_filler_find(struct pld_filler *filler, size_t npages, size_t align_pages,
+                                 size_t *page);
 
 /* First page of a free run, PLD_HUGE_PAGES when there is none. */
 size_t pld_huge_find(const struct pld_huge *huge, size_t npages, size_t align_pages);

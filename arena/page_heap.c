@@ -132,9 +132,9 @@ static bool may_straddle(size_t npages, size_t align)
 static bool alloc_within(struct pld_page_heap *heap, size_t npages, size_t align, bool lazily,
                          struct pld_run *out)
 {
-        size_t align_pages = align > PLD_PAGE_BYTES ? align >> PLD_PAGE_SHIFT : 1;
+        size_t align_pages = align > PLD_PAGE_BYTES ? align >> PLD_PAGE_SHIFT : 1, page = 0;
         pld_lock(&heap->lock);
-        struct pld_huge *huge = pld_filler_find(&heap->filler, npages, align_pages);
+        struct pld_huge *huge = pld_filler_find(&heap->filler, npages, align_pages, &page);
         if (!huge) {
                 pld_unlock(&heap->lock);
                 if (may_straddle(npages, align) &&
@@ -143,10 +143,9 @@ static bool alloc_within(struct pld_page_heap *heap, size_t npages, size_t align
                 huge = pld_page_heap_acquire_row(heap, 1, 1, lazily);
                 if (!huge)
                         return false;
+                page = 0;
                 pld_lock(&heap->lock);
         }
-        size_t page = pld_huge_find(huge, npages, align_pages);
-        PLD_ASSERT(page < PLD_HUGE_PAGES);
         out->at = pld_huge_address(huge) + (page << PLD_PAGE_SHIFT);
         pld_page_heap_take_locked(heap, huge, page, npages, out);
         pld_unlock(&heap->lock);
@@ -282,7 +281,7 @@ static void give_locked(struct pld_page_heap *heap, struct pld_huge *huge, size_
 void pld_page_heap_free(struct pld_run run)
 {
         struct pld_page_heap *heap = pld_page_heaps.of[pld_range_slice_of(run.at)];
-        uint64_t now_ns = pld_now_ns();
+        uint64_t now_ns = pld_now_coarse_ns();
         pld_extent_check_outside();
         pld_lock(&heap->lock);
         while (run.npages > 0) {

@@ -42,6 +42,16 @@ size_t pld_bits_find_run(const uint64_t *words, size_t from, size_t nbits, size_
         }
 }
 
+size_t pld_bits_run_around(const uint64_t *words, size_t at, size_t nbits)
+{
+        size_t word = at / 64;
+        uint64_t below = words[word] & ~(UINT64_MAX << at % 64);
+        while (!below && word > 0)
+                below = words[--word];
+        size_t start = below ? word * 64 + pld_log2(below) + 1 : 0;
+        return pld_bits_find(words, at, nbits, true) - start;
+}
+
 size_t pld_bits_longest_run(const uint64_t *words, size_t nbits)
 {
         size_t longest = 0;

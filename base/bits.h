@@ -100,6 +100,8 @@ void pld_bits_fill(uint64_t *words, size_t from, size_t to, bool value);
 size_t pld_bits_find(const uint64_t *words, size_t from, size_t nbits, bool value);
 /* Start of the first run of at least `n` clear bits at or after `from`, or `nbits`. */
 size_t pld_bits_find_run(const uint64_t *words, size_t from, size_t nbits, size_t n);
+/* Length of the run of clear bits that `at`, a clear one, is in. */
+size_t pld_bits_run_around(const uint64_t *words, size_t at, size_t nbits);
 /* Length of the longest run of clear bits. */
 size_t pld_bits_longest_run(const uint64_t *words, size_t nbits);
 

@@ -45,6 +45,7 @@ Test(huge, a_run_is_found_at_the_first_aligned_place)
 Test(huge, the_filler_finds_the_fullest_that_fits)
 {
         struct pld_filler filler;
+        size_t page;
         struct pld_huge empty = fresh(), half = fresh(), nearly = fresh();
         pld_filler_init(&filler);
         pld_huge_take(&empty, 0, 1);
@@ -53,17 +54,18 @@ Test(huge, the_filler_finds_the_fullest_that_fits)
         pld_filler_insert(&filler, &empty);
         pld_filler_insert(&filler, &half);
         pld_filler_insert(&filler, &nearly);
-        cr_expect_eq(pld_filler_find(&filler, 6, 1), &nearly);
-        cr_expect_eq(pld_filler_find(&filler, 7, 1), &half);
-        cr_expect_eq(pld_filler_find(&filler, 200, 1), &empty);
-        cr_expect_null(pld_filler_find(&filler, 256, 1));
+        cr_expect_eq(pld_filler_find(&filler, 6, 1, &page), &nearly);
+        cr_expect_eq(pld_filler_find(&filler, 7, 1, &page), &half);
+        cr_expect_eq(pld_filler_find(&filler, 200, 1, &page), &empty);
+        cr_expect_null(pld_filler_find(&filler, 256, 1, &page));
         pld_filler_remove(&filler, &half);
-        cr_expect_eq(pld_filler_find(&filler, 7, 1), &empty);
+        cr_expect_eq(pld_filler_find(&filler, 7, 1, &page), &empty);
 }
 
 Test(huge, the_filler_passes_over_what_has_room_but_not_aligned)
 {
         struct pld_filler filler;
+        size_t page;
         struct pld_huge odd = fresh(), even = fresh();
         pld_filler_init(&filler);
         pld_huge_take(&odd, 0, 249);
@@ -71,6 +73,8 @@ Test(huge, the_filler_passes_over_what_has_room_but_not_aligned)
         pld_huge_take(&even, 0, 240);
         pld_filler_insert(&filler, &odd);
         pld_filler_insert(&filler, &even);
-        cr_expect_eq(pld_filler_find(&filler, 6, 1), &odd);
-        cr_expect_eq(pld_filler_find(&filler, 6, 8), &even);
+        cr_expect_eq(pld_filler_find(&filler, 6, 1, &page), &odd);
+        cr_expect_eq(page, 249);
+        cr_expect_eq(pld_filler_find(&filler, 6, 8, &page), &even);
+        cr_expect_eq(page, 240);
 }

@@ -125,6 +125,36 @@ Test(bits, the_first_long_enough_run_is_found)
         }
 }
 
+Test(bits, the_run_around_a_bit_is_the_one_seen_bit_by_bit)
+{
+        struct pld_random random = pld_random_seeded(5);
+        for (int round = 0; round < 200; round++) {
+                uint64_t words[5];
+                for (int i = 0; i < 5; i++)
+                        words[i] = round % 8 ? pld_random_next(&random) & pld_random_next(&random) : 0;
+                for (size_t start = find_slowly(words, 0, BITS, false), end; start < BITS;
+                     start = find_slowly(words, end, BITS, false)) {
+                        end = find_slowly(words, start, BITS, true);
+                        for (size_t at = start; at < end; at++)
+                                cr_assert(pld_bits_run_around(words, at, BITS) == end - start);
+                }
+        }
+}
+
+Test(bits, the_bits_of_a_word_are_counted)
+{
+        struct pld_random random = pld_random_seeded(6);
+        cr_expect(pld_popcount(0) == 0);
+        cr_expect(pld_popcount(UINT64_MAX) == 64);
+        for (int round = 0; round < 1000; round++) {
+                uint64_t word = pld_random_next(&random) & pld_random_next(&random);
+                unsigned n = 0;
+                for (unsigned i = 0; i < 64; i++)
+                        n += word >> i & 1;
+                cr_assert(pld_popcount(word) == n);
+        }
+}
+
 Test(bits, a_run_longer_than_the_map_is_not_found)
 {
         uint64_t words[5] = { 0 };
