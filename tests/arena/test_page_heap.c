@@ -569,6 +569,77 @@ Test(page_heap, a_huge_page_that_cannot_be_broken_stays)
                 cr_assert_eq(*(unsigned char *)left[i].at, i + 1);
 }
 
+/* Several threads at once do the same while `at_work`. */
+enum { SHEDDING_ROUNDS = 200, PIECES = 8 };
+static _Atomic bool at_work, at_end;
+static _Atomic size_t nasked;
+
+static void *shed_along(void *unused)
+{
+        while (!pld_load_acquire(&at_end))
+                if (pld_load_acquire(&at_work))
+                        pld_page_heap_shed(UINT64_MAX, true);
+        return unused;
+}
+
+static void *promote_along(void *unused)
+{
+        while (!pld_load_acquire(&at_end))
+                if (pld_load_acquire(&at_work))
+                        pld_add_relaxed(&nasked, pld_page_heap_promote(UINT64_MAX, true));
+        return unused;
+}
+
+Test(page_heap, two_threads_that_shed_one_huge_page_count_it_once)
+{
+        pthread_t threads[2];
+        struct pld_run runs[PIECES];
+        arena_test_start(1);
+        for (int i = 0; i < 2; i++)
+                pthread_create(&threads[i], NULL, shed_along, NULL);
+        pld_store_release(&at_work, true);
+        for (int round = 0; round < SHEDDING_ROUNDS; round++) {
+                for (int i = 0; i < PIECES; i++)
+                        cr_assert_eq(pld_page_heap_alloc(0, PLD_HUGE_PAGES / PIECES, PLD_PAGE_BYTES,
+                                                         true, &runs[i]),
+                                     0);
+                for (int i = 0; i < PIECES; i++)
+                        pld_page_heap_free(runs[i]);
+                pld_page_heap_release(UINT64_MAX);
+        }
+        pld_store_release(&at_end, true);
+        for (int i = 0; i < 2; i++)
+                pthread_join(threads[i], NULL);
+        cr_expect_leq(pld_page_heap_huge_bytes(), pld_page_heap_backed_bytes());
+        cr_expect_eq(pld_page_heap_huge_bytes(), pld_backing_bytes(0, PLD_BACKING_THP));
+        pld_page_heap_release(UINT64_MAX);
+        cr_expect_eq(pld_page_heap_huge_bytes(), 0);
+        pld_page_heap_verify();
+}
+
+Test(page_heap, pages_on_their_way_out_do_not_make_a_huge_page_full)
+{
+        pthread_t thread;
+        arena_test_start(1);
+        pthread_create(&thread, NULL, promote_along, NULL);
+        for (int round = 0; round < SHEDDING_ROUNDS; round++) {
+                struct pld_run stays = take(0, PLD_HUGE_PAGES / 2, PLD_PAGE_BYTES);
+                struct pld_run goes = take(0, PLD_HUGE_PAGES / 2, PLD_PAGE_BYTES);
+                memset((void *)stays.at, 1, PLD_HUGE_BYTES / 2);
+                memset((void *)goes.at, 1, PLD_HUGE_BYTES / 2);
+                pld_page_heap_free(goes);
+                pld_store_release(&at_work, true);
+                cr_expect_eq(pld_page_heap_shed(UINT64_MAX, true), PLD_HUGE_BYTES / 2);
+                pld_store_release(&at_work, false);
+                pld_page_heap_free(stays);
+                pld_page_heap_release(UINT64_MAX);
+        }
+        pld_store_release(&at_end, true);
+        pthread_join(thread, NULL);
+        cr_expect_eq(pld_load_relaxed(&nasked), 0);
+        pld_page_heap_verify();
+}
+
 /* P9; two pages in the pool of node 0. */
 static void start_gigantic(unsigned nnodes)
 {
