@@ -68,14 +68,15 @@ static void fill_and_free(void)
                 free(blocks[i]);
 }
 
-/* A peak of small blocks of which one in ten stays, in runs. */
-static void shrink(void)
+/* A peak of small blocks, beyond `most`, of which one in ten stays, in runs. */
+static void shrink(long most)
 {
         static char *blocks[NSMALL];
         for (int i = 0; i < NSMALL; i++) {
                 blocks[i] = malloc(SMALL);
                 memset(blocks[i], 1, SMALL);
         }
+        CHECK(resident_kib() > most);
         for (int i = 0; i < NSMALL; i++)
                 if (i / 1000 % 10)
                         free(blocks[i]);
@@ -112,9 +113,8 @@ int main(void)
         CHECK(count_threads() == 1);
 
         before = resident_kib();
-        shrink();
         long most = before + (long)NSMALL * SMALL / 2 / 1024;
-        CHECK(resident_kib() > most);
+        shrink(most);
         for (int i = 0; i < 50 && resident_kib() > most; i++) {
                 rest(20);
                 for (int k = 0; k < 1000; k++)
