@@ -224,8 +224,10 @@ struct pld_span *pld_bins_reuse_large(size_t nbytes)
 void pld_bins_empty(struct pld_cache *cache)
 {
         struct pld_bins *bins = &cache->bins;
-        for (unsigned i = 0; i < PLD_NCLASSES; i++)
-                put_back_oldest(cache, &bins->bin[i], (size_t)(bins->bin[i].top - bins->bin[i].floor));
+        for (unsigned i = 0; i < PLD_NCLASSES; i++) {
+                struct pld_bin *bin = &bins->bin[i];
+                put_back_oldest(cache, bin, (size_t)(bin->top - bin->floor));
+        }
         for (unsigned i = 0; i < PLD_OUTBOX; i++) /* after the bins, which post to it */
                 send_out(cache, &bins->out[i]);
         for (unsigned i = 0; i < PLD_LARGE_KEPT; i++)

@@ -227,8 +227,8 @@ unsigned pld_blocks_take(struct pld_span *span, struct pld_block **to, unsigned 
 {
         unsigned n = 0;
         if (has_few(span)) {
-                n = spread(span, can_lend(span) ? take_lendable(span, most) : take_plain(span, most),
-                           to);
+                uint64_t bits = can_lend(span) ? take_lendable(span, most) : take_plain(span, most);
+                n = spread(span, bits, to);
         } else {
                 struct pld_block *block = span->manual.free;
                 for (; block && n < most; block = block->next)

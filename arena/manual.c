@@ -203,10 +203,9 @@ static void drain_revived(struct pld_cache *cache)
 
 static struct pld_span *new_span(struct pld_cache *cache, unsigned class)
 {
-        struct pld_span *span = pld_span_new(&(struct pld_span_wish){ .kind = PLD_KIND_MANUAL,
-                                                                      .class = class,
-                                                                      .slice = cache->slice,
-                                                                      .strict = cache->manual.strict });
+        struct pld_span_wish wish = { .kind = PLD_KIND_MANUAL, .class = class,
+                                      .slice = cache->slice, .strict = cache->manual.strict };
+        struct pld_span *span = pld_span_new(&wish);
         if (!span)
                 return NULL;
         pld_manual_count((ptrdiff_t)(span->npages << PLD_PAGE_SHIFT));
@@ -526,7 +525,7 @@ size_t pld_manual_bytes(void)
         return pld_load_relaxed(&nbytes_out);
 }
 
-/* ---- The caches of heaps ---------------------------------------------------------------------- */
+/* ---- The caches of heaps ---------------------------------------------------------------- */
 
 static void destroy_span(struct pld_span *span)
 {
@@ -543,7 +542,8 @@ void pld_manual_destroy(struct pld_cache *cache)
                         destroy_span(span);
                 while ((span = pop_span(&manual->spans[i])))
                         destroy_span(span);
-                while ((span = pop_span(&manual->full[i]))) /* and those on their way to `revived` */
+                /* And those on their way to `revived`. */
+                while ((span = pop_span(&manual->full[i])))
                         destroy_span(span);
         }
 }
@@ -602,7 +602,7 @@ void pld_manual_verify(struct pld_cache *cache)
         }
 }
 
-/* ---- Start and fork ---------------------------------------------------------------------------- */
+/* ---- Start and fork --------------------------------------------------------------------- */
 
 void pld_manual_init(struct pld_manual *manual)
 {

@@ -78,7 +78,8 @@ struct pld_huge *pld_page_heap_acquire_row(struct pld_page_heap *heap, size_t n,
                                            bool lazily);
 /* n in a row, BUSY and the caller's, are backed; or they are IDLE or VOID again and it is an
  * error. Takes and drops the lock. */
-int pld_page_heap_back_row(struct pld_page_heap *heap, struct pld_huge *huge, size_t n, bool lazily);
+int pld_page_heap_back_row(struct pld_page_heap *heap, struct pld_huge *huge, size_t n,
+                           bool lazily);
 void pld_huge_unback(struct pld_huge *huge); /* BUSY and the caller's; no lock held (P3) */
 unsigned pld_huge_home(const struct pld_page_heap *heap, const struct pld_huge *huge);
 

@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RUN = 8000, RUNS = 10, ONE_IN = 100, STEP_MS = 50, PATIENCE_MS = 8000 };
+enum { RUN = 2000, RUNS = 10, ONE_IN = 100, STEP_MS = 50, PATIENCE_MS = 8000 };
 
 struct wish {
         int clustered;
