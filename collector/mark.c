@@ -284,6 +284,7 @@ static inline void queue_white(struct pld_marker *marker, const uint8_t white[],
                 to += count_marked(marker, found);
         }
         grey->n = (size_t)(to - grey->item);
+        PLD_ASSERT(grey->n <= PLD_GREY_ITEMS);
 }
 
 /* Marks the candidates, and queues them. */

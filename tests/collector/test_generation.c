@@ -4,6 +4,8 @@
 #include "collector/journal.h"
 #include "collector/thread.h"
 
+#include <stdio.h>
+
 static void generations_start(const char *setting)
 {
         setenv("POLDER_GENERATIONS", setting, 1);
@@ -180,14 +182,24 @@ Test(generation, what_was_overwritten_in_an_old_object_is_garbage, .timeout = 30
         cr_expect(is_alive(5));
 }
 
+static struct node outside[64];
+
+static void *make_old_array(void *unused)
+{
+        (void)unused;
+        polder_store(&roots[5], polder_new_array(polder_layout(sizeof(void *), &(uint64_t){ 1 }), 64));
+        return NULL;
+}
+
 static void *store_often(void *unused)
 {
-        struct node *old = polder_load(&roots[0]);
+        struct node *old = polder_load(&roots[0]), **array = (void *)polder_load(&roots[5]);
         (void)unused;
         for (unsigned i = 0; i < 10000; i++) {
                 struct node *young = node_new(polder_load(&roots[1]), i); /* into a young one */
                 polder_store(&old->next, young);
                 polder_store(&young->other, old);                        /* an old value */
+                polder_store(&array[i % 64], &outside[i % 64]);          /* of no object */
                 polder_store(&roots[1], young);                          /* no object at all */
         }
         polder_store(&roots[1], NULL);
@@ -197,6 +209,8 @@ static void *store_often(void *unused)
 Test(generation, only_slots_of_old_objects_that_lead_to_young_ones_are_noted_and_once, .timeout = 30)
 {
         start_with_an_old_object();
+        on_a_thread(make_old_array, NULL);
+        collect_full();
         uint64_t before = stats_now().noted_slots;
         on_a_thread(store_often, NULL);
         collect_young();
@@ -215,7 +229,7 @@ static void await_step(unsigned n)
 
 static __attribute__((noinline)) void fill_newest(void)
 {
-        newest->next = polder_load(&roots[2]);
+        newest->other = polder_load(&roots[2]); /* not its first slot */
 }
 
 /* What it leaves behind lies where nobody looks. */
@@ -224,6 +238,7 @@ static __attribute__((noinline)) void fill_newest_far_down(void)
         char far[16 << 10];
         __asm__ __volatile__("" : : "r"(far) : "memory");
         fill_newest();
+        snprintf(far, sizeof far, "%g %s", 1.5, "nor in a register"); /* which it uses itself */
         __asm__ __volatile__("" : : "r"(far) : "memory");
 }
 
@@ -423,6 +438,38 @@ Test(generation, the_finalizer_of_a_young_object_runs_after_a_young_cycle, .time
 }
 
 /* ---- Which cycles are young ----------------------------------------------------------------- */
+
+/* G2, and what the setting says. */
+Test(generation, marks_are_kept_where_the_setting_wants_it_and_the_next_cycle_may_be_young)
+{
+        struct pld_survey large = { .live = (size_t)1 << 30 }, due = large;
+        due.is_full_due = true;
+        generations_start("1");
+        cr_expect(pld_generation_flip(&large));
+        cr_expect_not(pld_generation_flip(&due));
+        cr_expect_not(pld_generation_has_marks());
+}
+
+Test(generation, marks_are_never_kept_where_the_setting_says_so)
+{
+        struct pld_survey large = { .live = (size_t)1 << 30 };
+        generations_start("0");
+        for (int i = 0; i < 100; i++)
+                cr_assert_not(pld_generation_flip(&large));
+}
+
+/* Of a thread that cannot be attached (barrier.c, W4). */
+Test(generation, a_store_that_nobody_can_note_makes_the_next_cycle_a_full_one, .timeout = 30)
+{
+        start_with_an_old_object();
+        cr_assert(pld_generation_may_be_young());
+        pld_journal_note_nowhere();
+        cr_expect_not(pld_generation_may_be_young());
+        uint64_t before = stats_now().young_cycles;
+        cr_assert_eq(polder_collect(POLDER_YOUNG), 0);
+        cr_expect_eq(stats_now().young_cycles, before);
+        cr_expect(pld_generation_may_be_young(), "the full cycle has begun anew");
+}
 
 Test(generation, without_generations_every_cycle_is_a_full_one, .timeout = 30)
 {

@@ -48,6 +48,18 @@ Test(grey, a_taker_looks_at_home_first_and_then_elsewhere)
         cr_expect_null(pld_grey_take(1));
 }
 
+Test(grey, of_many_chunks_each_is_taken_once)
+{
+        start_two_nodes();
+        unsigned seen[16] = { 0 };
+        for (uintptr_t i = 0; i < 16; i++)
+                pld_grey_put(0, chunk_of(8 * i));
+        for (struct pld_grey_chunk *chunk; (chunk = pld_grey_take(0));)
+                seen[chunk->item[0] / 8]++;
+        for (unsigned i = 0; i < 16; i++)
+                cr_expect_eq(seen[i], 1);
+}
+
 Test(grey, a_freed_chunk_is_used_again)
 {
         start_two_nodes();
@@ -81,6 +93,32 @@ Test(grey, a_put_wakes_who_waits, .timeout = 60)
         for (int i = 0; i < 200; i++) {
                 gang_start(&gang, 1, wait_for_news);
                 pld_grey_put(0, chunk_of(8));
+                gang_stop(&gang);
+        }
+}
+
+static void *await_dry(void *arg)
+{
+        struct gang *gang = arg;
+        pld_add_release(&gang->nready, 1);
+        while (pld_load_acquire(&pld_grey_credits) != 0)
+                pld_grey_await_dry(0); /* 0: for ever */
+        return NULL;
+}
+
+Test(grey, the_last_credit_given_back_wakes_who_awaits_that, .timeout = 60)
+{
+        struct gang gang;
+        start_two_nodes();
+        for (int i = 0; i < 20; i++) {
+                pld_grey_put(0, chunk_of(8));
+                pld_grey_put(0, chunk_of(8));
+                gang_start(&gang, 1, await_dry);
+                usleep(2000); /* it sleeps by now, mostly */
+                for (int k = 0; k < 2; k++) {
+                        pld_grey_chunk_free(pld_grey_take(0));
+                        pld_grey_done();
+                }
                 gang_stop(&gang);
         }
 }

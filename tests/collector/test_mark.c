@@ -4,6 +4,8 @@
 #include "collector/roots.h"
 #include "collector/thread.h"
 
+#include <sys/resource.h>
+
 /* ---- Through layouts ---------------------------------------------------------------- */
 
 enum { CHAIN = 100000 };
@@ -305,6 +307,138 @@ Test(mark, what_a_marker_gives_away_another_finds)
         cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 0);
 }
 
+/* An array that leads to each node twice, and nodes that lead to a common one, too. */
+enum { TANGLE = 4000 };
+
+static struct node **make_tangle(void)
+{
+        const struct polder_layout *slot = polder_layout(sizeof(void *), &(uint64_t){ 1 });
+        struct node **array = polder_new_array(slot, 2 * TANGLE), *common = node_new(NULL, 0);
+        for (uintptr_t i = 0; i < TANGLE; i++) {
+                struct node *node = node_new(i ? array[2 * i - 1] : common, i);
+                polder_store(&node->other, common);
+                polder_store(&array[2 * i], node);
+                polder_store(&array[2 * i + 1], node);
+        }
+        return array;
+}
+
+static void expect_tangle_marked_once(const struct pld_marker *marker, struct node **array)
+{
+        size_t nbytes = (TANGLE + 1) * polder_size_of(array[0]) +
+                        pld_span_of((uintptr_t)array)->nbytes;
+        for (size_t i = 0; i < TANGLE; i++)
+                cr_assert(is_marked(array[2 * i]));
+        cr_expect_eq(marker->scanned_bytes, nbytes, "each object is scanned, and once");
+        cr_expect_eq(marker->marked_bytes, nbytes);
+        cr_expect(pld_marker_is_empty(marker));
+}
+
+Test(mark, each_object_is_scanned_once_whatever_the_budget)
+{
+        struct pld_marker marker;
+        struct pld_random random = pld_random_seeded(1);
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        struct node **array = make_tangle();
+        pld_shade_exact(&marker, (uintptr_t)array);
+        while (pld_mark_some(&marker, 1 + pld_random_below(&random, 3000)))
+                if (pld_random_below(&random, 2))
+                        pld_marker_flush(&marker);
+        expect_tangle_marked_once(&marker, array);
+        pld_marker_flush(&marker);
+        cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 0);
+}
+
+/* M1 */
+Test(mark, with_a_batch_at_hand_a_marker_is_not_empty)
+{
+        struct pld_marker marker;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        for (uintptr_t i = 0; i < 3; i++)
+                pld_shade_exact(&marker, (uintptr_t)node_new(NULL, i));
+        cr_assert(pld_mark_some(&marker, 1));
+        cr_expect_not(marker.grey && marker.grey->n > 0, "all three have been asked for");
+        cr_expect_not(pld_marker_is_empty(&marker));
+        cr_expect(pld_marker_flush(&marker));
+        cr_expect(pld_marker_is_empty(&marker));
+}
+
+/* What an assist does is bounded. */
+Test(mark, of_a_huge_array_a_piece_is_scanned_in_one_go)
+{
+        struct pld_marker marker;
+        enum { SLOTS = 1 << 17 };
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        void **array = polder_new_array(polder_layout(sizeof(void *), &(uint64_t){ 1 }), SLOTS);
+        struct node *last = node_new(NULL, 1);
+        polder_store(&array[SLOTS - 1], last);
+        pld_shade_exact(&marker, (uintptr_t)array);
+        cr_assert(pld_mark_some(&marker, 1));
+        cr_expect_lt(marker.scanned_bytes, SLOTS * sizeof *array / 16);
+        while (pld_mark_some(&marker, 1))
+                ;
+        cr_expect(is_marked(last));
+}
+
+/* M4 */
+Test(mark, a_reference_that_was_sent_is_marked_by_who_takes_it)
+{
+        struct pld_marker marker;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        struct node *last = node_new(NULL, 1), *first = node_new(last, 2);
+        pld_marker_push(&marker, (uintptr_t)first | PLD_GREY_CANDIDATE);
+        while (pld_mark_some(&marker, 1 << 20))
+                ;
+        cr_expect(is_marked(first) && is_marked(last));
+}
+
+Test(mark, pointers_behind_the_first_64_words_are_followed)
+{
+        enum { WORDS = 100, AT = 91 };
+        struct pld_marker marker;
+        uint64_t pattern[2] = { 1, UINT64_C(1) << (AT - 64) };
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        void **object = polder_new(polder_layout(WORDS * sizeof *object, pattern));
+        struct node *near = node_new(NULL, 1), *far = node_new(NULL, 2), *none = node_new(NULL, 3);
+        polder_store(&object[0], near);
+        polder_store(&object[AT], far);
+        object[AT - 1] = (void *)none; /* a number, as far as the layout knows */
+        pld_shade_exact(&marker, (uintptr_t)object);
+        while (pld_mark_some(&marker, 1 << 20))
+                ;
+        cr_expect(is_marked(near) && is_marked(far));
+        cr_expect_not(is_marked(none));
+}
+
+/* As many pointers as a form can have. */
+Test(mark, objects_of_many_pointers_fill_the_candidates_again_and_again)
+{
+        enum { WIDE = 64, HOLDERS = 200 };
+        struct pld_marker marker;
+        uint64_t all = ~UINT64_C(0);
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        const struct polder_layout *layout = polder_layout(WIDE * sizeof(void *), &all);
+        void **holder[HOLDERS];
+        for (unsigned k = 0; k < HOLDERS; k++) {
+                holder[k] = polder_new(layout);
+                for (unsigned i = 0; i < WIDE; i++)
+                        polder_store(&holder[k][i], polder_new_leaf(16));
+        }
+        for (unsigned k = 0; k < HOLDERS; k++)
+                pld_shade_exact(&marker, (uintptr_t)holder[k]);
+        while (pld_mark_some(&marker, 1 << 20))
+                ;
+        for (unsigned k = 0; k < HOLDERS; k++)
+                for (unsigned i = 0; i < WIDE; i++)
+                        cr_assert(is_marked(holder[k][i]));
+}
+
 /* M2 */
 Test(mark, who_merely_looks_for_work_takes_no_credit)
 {
@@ -338,6 +472,7 @@ Test(mark, of_many_chunks_a_marker_keeps_one_credit_until_it_is_flushed)
 }
 
 static _Atomic bool has_taken;
+enum { TAKEN = 4711 };
 
 static void *take_a_chunk(void *arg)
 {
@@ -346,6 +481,8 @@ static void *take_a_chunk(void *arg)
         struct pld_grey_chunk *chunk;
         while (!(chunk = pld_grey_take(0)))
                 pld_grey_wait(0);
+        for (unsigned i = 0; i < chunk->n; i++)
+                ((struct node *)(chunk->item[i] & PLD_GREY_ADDRESS))->value = TAKEN;
         pld_store_release(&has_taken, true);
         pld_grey_done();
         pld_grey_chunk_free(chunk);
@@ -359,15 +496,24 @@ Test(mark, a_marker_shares_a_chunk_that_is_not_full_with_who_waits, .timeout = 6
         collected_start();
         pld_marker_init(&marker, 0, false);
         gang_start(&gang, 1, take_a_chunk);
-        while (!pld_load_acquire(&has_taken)) {
-                for (uintptr_t i = 0; i < 100; i++) /* less than a full chunk */
-                        pld_shade_exact(&marker, (uintptr_t)node_new(NULL, i));
+        static struct node *made[1 << 20]; /* each with a leaf that nobody else leads to */
+        size_t nmade = 0;
+        while (!pld_load_acquire(&has_taken) && nmade + 100 < PLD_COUNT_OF(made)) {
+                for (uintptr_t i = 0; i < 100; i++) { /* less than a full chunk */
+                        struct node *node = node_new(NULL, i);
+                        polder_store((void **)&node->next, polder_new_leaf(16));
+                        made[nmade++] = node;
+                        pld_shade_exact(&marker, (uintptr_t)node);
+                }
                 pld_mark_some(&marker, 1);
                 usleep(1000);
                 while (pld_mark_some(&marker, 1 << 10))
                         ;
         }
         gang_stop(&gang);
+        for (size_t i = 0; i < nmade; i++)
+                cr_assert_eq(is_marked(made[i]->next), made[i]->value != TAKEN,
+                             "each went one way");
 }
 
 static void visit_count(uintptr_t *slot, bool exact, void *arg)
@@ -419,3 +565,30 @@ Test(mark, recovery_shades_what_marked_objects_refer_to)
         pld_mark_recover(&marker);
         cr_expect(is_marked(last));
 }
+
+#if !defined(__SANITIZE_ADDRESS__) /* which needs address space of its own */
+/* M1 */
+Test(mark, where_no_chunk_can_be_had_that_is_made_good_later, .timeout = 60)
+{
+        struct pld_marker marker;
+        struct rlimit limit = { 1 << 20, RLIM_INFINITY };
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        struct node *last = node_new(NULL, 1), *first = node_new(last, 2);
+        struct pld_grey_chunk *chunk, *all = NULL;
+        cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+        while ((chunk = pld_grey_chunk_new())) {
+                chunk->next = all;
+                all = chunk;
+        }
+        pld_shade_exact(&marker, (uintptr_t)first);
+        limit.rlim_cur = RLIM_INFINITY;
+        cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+        cr_assert(is_marked(first));
+        cr_expect_null(marker.grey);
+        cr_expect(pld_load_relaxed(&pld_grey_overflow));
+        pld_grey_chunk_free(all);
+        pld_mark_recover(&marker);
+        cr_expect(is_marked(last));
+}
+#endif

@@ -16,4 +16,4 @@ soak: tests/stress/stress
 EXTRA_DIST += tests/stress/mutants
 .PHONY: mutants
 mutants:
-	$(top_srcdir)/tests/stress/mutants
+	top_builddir=. $(top_srcdir)/tests/stress/mutants
