@@ -22,8 +22,7 @@
  *     the value is shaded by who makes the tie. If not, every mark of the next cycle comes
  *     after the flag, and queues the item.
  * T3  a value that is overwritten or removed while a cycle is under way is shaded, and so is one
- *     that is looked up. Of what is overwritten and what is looked up either would do; what is
- *     removed is needed (the model in tests/model tells).
+ *     that is looked up (without, the model in tests/model loses an object).
  * T4  an end is marked before its item is queued; who takes the item fences before it looks at
  *     the other end. So of two who take the items of both ends, one sees both marks.
  * T5  ties, owners, leaves and directories that are cut go to a limbo until the next flip.

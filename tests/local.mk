@@ -84,7 +84,7 @@ check_PROGRAMS += tests/model/cycle_model
 TESTS += tests/model/cycle_model
 tests_model_cycle_model_SOURCES = \
 	tests/model/cycle_model.c \
-	tests/model/state.c tests/model/state.h \
+	tests/model/state.c tests/model/state.h tests/model/tie.c \
 	tests/model/protocol.c tests/model/protocol.h tests/model/steps.h \
 	tests/model/program.c tests/model/collector.c tests/model/judge.c \
 	tests/model/explore.c tests/model/explore.h

@@ -16,7 +16,7 @@ static bool all_outside(const struct rules *r, const struct state *s)
 static bool any_grey(const struct rules *r, const struct state *s)
 {
         for (int c = 1; c <= r->bounds.cells; c++)
-                if (s->cell[c].colour >= GREY && s->cell[c].colour < BUFFERED)
+                if (s->cell[c].colour < BUFFERED && (s->cell[c].colour >= GREY || s->cell[c].item))
                         return true;
         return s->hand != 0;
 }
@@ -35,8 +35,9 @@ static void sweep_steps(const struct maker *m)
                 struct state next = *m->from;
                 struct cell *cell = &next.cell[c];
 
-                if (!cell->unswept)
+                if (!cell->unswept || !tie_may_settle(m->rules, m->from))
                         continue;
+                tie_settle(m->rules, &next, c);
                 cell->allocated = cell->colour != WHITE;
                 cell->colour = cell->allocated && next.kind == KIND_YOUNG ? BLACK : WHITE;
                 cell->unswept = 0;
@@ -64,7 +65,7 @@ static void turn_full_step(const struct maker *m)
         struct state next = *m->from;
 
         if (next.kind != KIND_YOUNG || any_unswept(m->rules, m->from) ||
-            protocol_any_armed(m->rules, m->from))
+            !protocol_is_idle(m->rules, m->from))
                 return;
         next.kind = KIND_CLEARING;
         if (!any_uncleared(m->rules, &next))
@@ -91,11 +92,23 @@ static bool can_shake(const struct maker *m, int t)
         return m->from->thread[t].op == OP_NONE || is_broken(m->rules, MUTANT_CUT_BARRIER); /* P1 */
 }
 
+/* The handshake is asked for; until then nobody is armed. */
+static void begin_step(const struct maker *m)
+{
+        struct state next = *m->from;
+
+        if (!m->rules->bounds.ties || next.phase || any_unswept(m->rules, m->from) ||
+            any_uncleared(m->rules, m->from))
+                return;
+        next.phase = 1;
+        protocol_give(m, &next, DO_BEGIN, COLLECTOR, 0, 0, 0);
+}
+
 static void arm_step(const struct maker *m, int t)
 {
         struct state next = *m->from;
 
-        if (next.thread[t].armed || !can_shake(m, t))
+        if (next.thread[t].armed || !can_shake(m, t) || next.phase != (m->rules->bounds.ties > 0))
                 return;
         if (any_unswept(m->rules, m->from) && !is_broken(m->rules, MUTANT_ARM_UNSWEPT))
                 return;
@@ -163,7 +176,7 @@ static void scan_steps(const struct maker *m, int t)
         if (!can_scan(m, t))
                 return;
         scan_words(m->rules, &scanned, t);
-        for (int c = 1; c <= m->rules->bounds.cells; c++)
+        for (int c = 1; !m->rules->lean && c <= m->rules->bounds.cells; c++)
                 can |= (unsigned)junk_marks(m->rules, &scanned, c) << c;
         scanned.thread[t].scanned = 1;
         for (unsigned junk = can;; junk = (junk - 1) & can) {
@@ -171,7 +184,7 @@ static void scan_steps(const struct maker *m, int t)
 
                 for (int c = 1; c <= m->rules->bounds.cells; c++) {
                         if (junk >> c & 1)
-                                next.cell[c].colour = (uint8_t)(BUFFERED + t);
+                                protocol_mark(&next.cell[c], BUFFERED + t);
                         else if (next.cell[c].run == 1 + t && next.cell[c].colour == WHITE &&
                                  !is_broken(m->rules, MUTANT_RUN_STAYS_WHITE))
                                 next.cell[c].colour = BLACK;
@@ -281,6 +294,8 @@ static bool can_flip(const struct maker *m)
         for (int c = 1; m->from->kind == KIND_YOUNG && c <= r->bounds.cells; c++)
                 if (m->from->cell[c].noted)
                         return false;
+        if (m->from->kind == KIND_YOUNG && r->bounds.ties && !m->from->looked)
+                return false;
         if (!all_outside(r, m->from) && !is_broken(r, MUTANT_STOP_CUTS_BARRIER))
                 return false;
         for (int t = 0; r->rounds && t < r->bounds.threads; t++)
@@ -336,7 +351,7 @@ static void flip_step(const struct maker *m, enum kind kind)
 
                 thread->armed = thread->scanned = thread->settled = thread->flushed = 0;
         }
-        next.root_scanned = 0;
+        next.root_scanned = next.phase = next.looked = 0;
         next.kind = kind;
         if (kind == KIND_YOUNG)
                 note_newest(m->rules, &next);
@@ -346,6 +361,7 @@ static void flip_step(const struct maker *m, enum kind kind)
 void collector_steps(const struct maker *m)
 {
         sweep_steps(m);
+        begin_step(m);
         for (int t = 0; t < m->rules->bounds.threads; t++) {
                 arm_step(m, t);
                 settle_step(m, t);
@@ -356,6 +372,7 @@ void collector_steps(const struct maker *m)
         trace_steps(m);
         hand_step(m);
         journal_steps(m);
+        tie_collector_steps(m);
         turn_full_step(m);
         clear_steps(m);
         flip_step(m, KIND_FULL);

@@ -14,6 +14,8 @@
  *     pointer, and not left unmarked by the last flip. Asked right after the flip, after every
  *     sweep, and during the next cycles, so that no cell in reach is ever handed out again.
  * M2  nothing that is no object is marked or traced as one; memory that nobody zeroed is not read.
+ *     The value of a tie (an ephemeron, an entry of a weak table) is in reach of who can reach
+ *     its owner and its key.
  * And of the right protocol, since its explanation rests on them:
  * M3  a live object points to live objects even when nobody reaches it: a stale word may.
  * M4  marks are on objects, and black ones on the run cells of scanned threads; while any thread
@@ -41,6 +43,9 @@
  *   thread that stands before its write, which is a step of its own; a handshake must fence.
  * - The journal is one set of slots: threads hand over theirs when they are scanned, before anybody
  *   reads it. To look at the ages and to note the slot down is one step after the write.
+ * - Ties (tie.c) are explored in worlds of their own, where objects have no fields, are born
+ *   straight from free cells, and threads have neither stale words nor buffers; and in random
+ *   walks where all of that is there. Owner and key are two objects.
  * - Filling in with plain stores may go on across loads, handshakes and flips; a birth, a refill
  *   and a barriered store end it, as calls into Polder do.
  * Not modelled: weak references, finalizers, threads that come and go (a new stack is
@@ -64,11 +69,17 @@
  *   the root, but not before all have been *scanned*: a thread's newest object may have grown old,
  *   is in the journal as a whole, and is filled from the stack with plain stores; read before
  *   such a store, and the stack scanned after its reference was dropped, the value is lost.
+ * - A value that is put between a key and an owner is shaded by who puts it, whenever a cycle has
+ *   been asked for, not only once its own thread is armed: both ends may be marked by then, and
+ *   had nothing tied to them, or may have been born black.
+ * - If neither what is looked up nor what is overwritten is shaded, a value is lost that somebody
+ *   looked up after his scan. What is removed is looked up and taken out in one.
  * - Nothing needs to be noted down from the moment on at which a thread is armed: what is stored
  *   then is shaded, and old itself after the flip. */
 #include "tests/model/explore.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { MAX_STATES = 40000000, WALK_STEPS = 3000000 };
@@ -84,7 +95,9 @@ struct fault {
         struct rules rules;
 };
 
-/* bounds: threads, cells, fields, slots, run */
+/* bounds: threads, cells, fields, slots, run, ties */
+#define TIED .bounds = { 2, 3, 0, 2, 0, 1 }, .lean = true
+
 static const struct world worlds[] = {
         { "basic", { .bounds = { 2, 3, 1, 1, 1 } }, false },
         { "run of two cells", { .bounds = { 2, 3, 1, 1, 2 } }, false },
@@ -109,6 +122,8 @@ static const struct world worlds[] = {
         { "generations, two fields", { .bounds = { 2, 2, 2, 1, 1 }, .ages = true }, false },
         { "generations, four cells", { .bounds = { 2, 4, 1, 1, 1 }, .ages = true }, true },
         { "generations, three threads", { .bounds = { 3, 2, 1, 1, 1 }, .ages = true }, false },
+        { "ties", { TIED }, false },
+        { "ties, values that are keys", { TIED, .own_key = true }, true },
         { "plain into unpublished",
           { .bounds = { 2, 3, 1, 1, 1 }, .mutant = MUTANT_PLAIN_OLDER },
           false },
@@ -189,11 +204,32 @@ static const struct fault mutants[] = {
           { TWO_SLOTS, .ages = true, .mutant = MUTANT_ARM_UNCLEARED } },
         { "generations: a handshake cuts a store before it notes down",
           { TWO_SLOTS, .ages = true, .mutant = MUTANT_CUT_BARRIER } },
+        { "ties: a value that is put is not shaded",
+          { TIED, .mutant = MUTANT_TIE_PUT_UNSHADED } },
+        { "ties: a thread shades what it puts once it is armed itself, not before",
+          { TIED, .mutant = MUTANT_TIE_PUT_ASKS_ITSELF } },
+        { "ties: what is removed is not shaded", { TIED, .mutant = MUTANT_TIE_REMOVED_UNSHADED } },
+        { "ties: neither what is looked up nor what is overwritten is shaded",
+          { TIED, .own_key = true, .mutant = MUTANT_TIE_READ_UNSHADED } },
+        { "ties: who puts looks at the phase before it tells owner and key",
+          { TIED, .mutant = MUTANT_TIE_FLAGS_LATE } },
+        { "ties: nobody is told that a key has some", { TIED, .mutant = MUTANT_TIE_KEY_UNTOLD } },
+        { "ties: nobody is told that an owner has some",
+          { TIED, .mutant = MUTANT_TIE_OWNER_UNTOLD } },
+        { "ties: keys trigger nothing", { TIED, .mutant = MUTANT_TIE_KEYS_TRIGGER_NOTHING } },
+        { "ties: owners trigger nothing", { TIED, .mutant = MUTANT_TIE_OWNERS_TRIGGER_NOTHING } },
+        { "ties: a young cycle does not look at those of old keys",
+          { TIED, .ages = true, .mutant = MUTANT_TIE_OLD_UNSEEN } },
+        { "ties: a sweep that leaves some says that there are none",
+          { TIED, .mutant = MUTANT_TIE_FLAG_LOST } },
+        { "ties: those of dead keys stay", { TIED, .mutant = MUTANT_TIE_NOT_CUT } },
+        { "ties: dead owners are not buried", { TIED, .mutant = MUTANT_TIE_OWNER_NOT_BURIED } },
 };
 
 struct options {
         bool verbose, quick;
         uint64_t seed;
+        const char *part; /* of a name */
 };
 
 static int npassed, nfailed;
@@ -205,13 +241,18 @@ static bool count(bool passed)
         return passed;
 }
 
+static bool is_wanted(const char *name, const struct options *o)
+{
+        return !o->part || strstr(name, o->part);
+}
+
 static void check_world(const struct world *w, const struct options *o)
 {
         const struct bounds *b = &w->rules.bounds;
         struct verdict v;
         bool right;
 
-        if (w->large && o->quick)
+        if ((w->large && o->quick) || !is_wanted(w->name, o))
                 return;
         v = explore_all(&w->rules, true, MAX_STATES, stdout);
         right = count(v.complete && v.nflips && !v.wrong);
@@ -227,7 +268,11 @@ static void check_world(const struct world *w, const struct options *o)
 
 static void check_mutant(const struct fault *w, const struct options *o)
 {
-        struct verdict v = explore_all(&w->rules, false, MAX_STATES, o->verbose ? stdout : NULL);
+        struct verdict v;
+
+        if (!is_wanted(w->name, o))
+                return;
+        v = explore_all(&w->rules, false, MAX_STATES, o->verbose ? stdout : NULL);
 
         if (count(v.wrong != NULL))
                 printf("mutant: %s: killed, states=%zu depth=%d %s\n", w->name, v.nstates, v.depth,
@@ -243,7 +288,9 @@ static void check_walk(const struct fault *w, const struct options *o)
         struct rules rules = w->rules;
         struct verdict v;
 
-        rules.bounds = (struct bounds){ 3, 6, 2, 2, 2 };
+        if (!is_wanted(w->name, o))
+                return;
+        rules.bounds = (struct bounds){ 3, 6, 2, 2, 2, w->rules.bounds.ties };
         v = explore_walk(&rules, o->seed, o->quick ? WALK_STEPS / 10 : WALK_STEPS);
         printf("walk: %s (3 threads, 6 cells, 2 fields, 2 slots, run 2), seed %llu: "
                "steps=%zu flips=%zu %s\n",
@@ -256,10 +303,11 @@ static void check_walk(const struct fault *w, const struct options *o)
 
 static void usage(void)
 {
-        fprintf(stderr, "usage: cycle_model [-q] [-v] [-s SEED]\n"
+        fprintf(stderr, "usage: cycle_model [-q] [-v] [-s SEED] [-n PART]\n"
                         "  -q  leave out the large worlds; so does MODEL_QUICK in the environment\n"
                         "  -v  print how each mutant loses its object\n"
-                        "  -s  seed of the random walks (1)\n");
+                        "  -s  seed of the random walks (1)\n"
+                        "  -n  only what has PART in its name\n");
         exit(2);
 }
 
@@ -268,13 +316,16 @@ static struct options read_options(int argc, char **argv)
         struct options o = { .seed = 1, .quick = getenv("MODEL_QUICK") != NULL };
         int letter;
 
-        while ((letter = getopt(argc, argv, "qvs:")) != -1) {
+        while ((letter = getopt(argc, argv, "qvs:n:")) != -1) {
                 switch (letter) {
                 case 'q':
                         o.quick = true;
                         break;
                 case 'v':
                         o.verbose = true;
+                        break;
+                case 'n':
+                        o.part = optarg;
                         break;
                 case 's':
                         o.seed = strtoull(optarg, NULL, 10);
@@ -293,6 +344,8 @@ int main(int argc, char **argv)
                 { "compare-exchange and flush rounds", { .cas = true, .rounds = true } },
                 { "settled", { .store = STORE_LOADS, .settle = true } },
                 { "generations", { .cas = true, .ages = true } },
+                { "ties", { .bounds = { .ties = 2 } } },
+                { "ties, generations", { .bounds = { .ties = 2 }, .ages = true } },
         };
         struct options o = read_options(argc, argv);
 

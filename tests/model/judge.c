@@ -31,6 +31,24 @@ static unsigned close_over(const struct rules *r, const struct state *s, unsigne
         return set;
 }
 
+/* A value is in reach of who can reach owner and key. */
+static unsigned close_over_ties(const struct rules *r, const struct state *s, unsigned set)
+{
+        unsigned before;
+
+        do {
+                set = close_over(r, s, set, ~0u);
+                before = set;
+                for (int i = 0; i < r->bounds.ties; i++) {
+                        const struct tie *tie = &s->tie[i];
+
+                        if (tie->owner && set & 1u << tie->owner && set & 1u << tie->key)
+                                set |= 1u << tie->value & ~1u;
+                }
+        } while (set != before);
+        return set;
+}
+
 /* What the program can get hold of; bit POISON: it can read memory nobody zeroed. */
 static unsigned reachable(const struct rules *r, const struct state *s)
 {
@@ -39,7 +57,7 @@ static unsigned reachable(const struct rules *r, const struct state *s)
         for (int t = 0; t < r->bounds.threads; t++)
                 for (int j = 0; j < r->bounds.slots; j++)
                         set |= 1u << s->thread[t].slot[j];
-        return close_over(r, s, set & ~1u, ~0u);
+        return close_over_ties(r, s, set & ~1u);
 }
 
 static bool any_armed(const struct rules *r, const struct state *s)
@@ -91,6 +109,13 @@ static bool heap_is_whole(const struct rules *r, const struct state *s) /* M3 */
                                 return false;
                 }
         }
+        for (int i = 0; i < r->bounds.ties; i++) {
+                const struct tie *tie = &s->tie[i];
+
+                if (tie->owner && state_is_live(s, tie->owner) && state_is_live(s, tie->key) &&
+                    tie->value && !state_is_live(s, tie->value))
+                        return false;
+        }
         return true;
 }
 
@@ -99,13 +124,16 @@ static bool marks_are_sound(const struct rules *r, const struct state *s) /* M4 
         for (int c = 1; c <= r->bounds.cells; c++) {
                 const struct cell *cell = &s->cell[c];
 
+                if (cell->item && (cell->colour == WHITE || !s->phase))
+                        return false;
                 if (cell->unswept && (any_armed(r, s) || cell->colour > BLACK))
                         return false;
                 if (cell->unswept || cell->colour == WHITE)
                         continue;
                 if (!cell->allocated)
                         return false;
-                if (!any_armed(r, s) && (s->kind == KIND_FULL || cell->colour != BLACK))
+                if (!s->phase && !any_armed(r, s) &&
+                    (s->kind == KIND_FULL || cell->colour != BLACK))
                         return false;
                 if (cell->run && !(s->thread[cell->run - 1].scanned && cell->colour == BLACK))
                         return false;
@@ -122,6 +150,45 @@ static unsigned whites(const struct rules *r, const struct state *s)
         return set;
 }
 
+/* The end will be looked at: it waits for that, or will when it is marked. */
+static bool will_trigger(const struct state *s, int end, unsigned white, unsigned guarded)
+{
+        return s->cell[end].item || (s->cell[end].tied && guarded & white & 1u << end);
+}
+
+/* Adds the values of ties that will be triggered, and what they lead to. */
+static unsigned close_over_guards(const struct rules *r, const struct state *s, unsigned set,
+                                  unsigned white)
+{
+        unsigned before;
+
+        do {
+                unsigned marked;
+
+                set = close_over(r, s, set, white);
+                before = set;
+                marked = set | ~white;
+                for (int i = 0; i < r->bounds.ties; i++) {
+                        const struct tie *tie = &s->tie[i];
+                        bool waits = s->kind == KIND_YOUNG && !s->looked;
+
+                        if (!tie->owner || !(marked & 1u << tie->owner) ||
+                            !(marked & 1u << tie->key))
+                                continue;
+                        if (waits || will_trigger(s, tie->owner, white, set) ||
+                            will_trigger(s, tie->key, white, set))
+                                set |= 1u << tie->value;
+                }
+        } while (set != before);
+        return set;
+}
+
+/* Inside a put, and yet to shade what it puts. */
+static bool is_tying(const struct state *s, int t)
+{
+        return s->thread[t].op == OP_TIE_FLAGS || s->thread[t].op == OP_TIE_SHADE;
+}
+
 /* Once all are scanned, a white object in reach hangs, by whites alone, on something that is
  * still to be traced. */
 static bool whites_are_guarded(const struct rules *r, const struct state *s) /* M5 */
@@ -133,7 +200,7 @@ static bool whites_are_guarded(const struct rules *r, const struct state *s) /* 
         if (!s->root_scanned)
                 guarded |= 1u << s->root;
         for (int t = 0; t < r->bounds.threads; t++)
-                guarded |= 1u << s->thread[t].old;
+                guarded |= 1u << s->thread[t].old | 1u << (is_tying(s, t) ? s->thread[t].value : 0);
         for (int c = 1; s->kind == KIND_YOUNG && c <= r->bounds.cells; c++)
                 for (int f = 0; f < r->bounds.fields; f++)
                         if (s->cell[c].noted >> f & 1)
@@ -144,7 +211,7 @@ static bool whites_are_guarded(const struct rules *r, const struct state *s) /* 
                 if (colour >= GREY)
                         guarded |= fields_of(r, s, c, colour < BUFFERED ? colour - GREY : 0);
         }
-        return !(reachable(r, s) & white & ~close_over(r, s, guarded, white));
+        return !(reachable(r, s) & white & ~close_over_guards(r, s, guarded, white));
 }
 
 static bool is_about_to_note(const struct rules *r, const struct state *s, int c, int f)
@@ -161,7 +228,7 @@ static bool is_about_to_note(const struct rules *r, const struct state *s, int c
 /* Between cycles a slot of an old object that leads to a young one is in the journal. */
 static bool old_slots_are_noted(const struct rules *r, const struct state *s) /* M6 */
 {
-        if (s->kind != KIND_YOUNG || any_armed(r, s))
+        if (s->kind != KIND_YOUNG || s->phase || any_armed(r, s))
                 return true;
         for (int c = 1; c <= r->bounds.cells; c++) {
                 for (int f = 0; s->cell[c].colour != WHITE && f < r->bounds.fields; f++) {
@@ -259,6 +326,15 @@ static void name_collector_step(struct step s, char *buffer, size_t nbytes)
         case DO_SCAN_SLOT:
                 snprintf(buffer, nbytes, "reads c%d.f%d, which is in the journal", s.a, s.b);
                 return;
+        case DO_BEGIN:
+                snprintf(buffer, nbytes, "begins a cycle");
+                return;
+        case DO_TIE_TRACE:
+                snprintf(buffer, nbytes, "looks at the ties of %s", ref);
+                return;
+        case DO_TIE_OLD:
+                snprintf(buffer, nbytes, "looks at the ties of what is old");
+                return;
         case DO_FLUSH_ROUND:
                 snprintf(buffer, nbytes, "asks thread %c to flush", 'A' + s.a);
                 return;
@@ -309,6 +385,23 @@ static void name_thread_step(struct step s, char *buffer, size_t nbytes)
         case DO_SWAP:
         case DO_COMPARE:
                 snprintf(buffer, nbytes, "... writes %s", ref);
+                return;
+        case DO_TIE_PUT:
+                name_ref(slot, sizeof slot, s.b);
+                snprintf(buffer, nbytes, "tie(owner %s, key %s, %s): has written", ref, slot,
+                         value);
+                return;
+        case DO_TIE_FLAGS:
+                snprintf(buffer, nbytes, "... has told owner and key");
+                return;
+        case DO_TIE_SHADE:
+                snprintf(buffer, nbytes, "... is past shading %s and what was there", ref);
+                return;
+        case DO_TIE_GET:
+                snprintf(buffer, nbytes, "reads %s from a tie", ref);
+                return;
+        case DO_TIE_GOT:
+                snprintf(buffer, nbytes, "... takes %s", ref);
                 return;
         case DO_NOTE:
                 snprintf(buffer, nbytes, "... has noted the slot down, if it had to");

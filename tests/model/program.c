@@ -97,14 +97,27 @@ static bool fills_hidden(const struct rules *r)
         return is_broken(r, MUTANT_PLAIN_OLDER) || is_broken(r, MUTANT_PLAIN_OLDER_OVERWRITE);
 }
 
+/* From its run; where there are none, from what is free: a refill and a birth in one. */
+static bool can_be_born(const struct maker *m, int t, int c)
+{
+        const struct cell *cell = &m->from->cell[c];
+
+        if (m->rules->bounds.run > 0)
+                return cell->run == 1 + t;
+        return !cell->allocated && !cell->unswept;
+}
+
 static void new_steps(const struct maker *m, int t, int into)
 {
         for (int c = 1; c <= m->rules->bounds.cells && !m->from->thread[t].slot[into]; c++) {
                 struct state next = *m->from;
 
-                if (m->from->cell[c].run != 1 + t)
+                if (!can_be_born(m, t, c))
                         continue;
+                if (!next.cell[c].run && births_are_black(m->rules, &next.thread[t]))
+                        next.cell[c].colour = BLACK;
                 next.cell[c].run = 0;
+                next.cell[c].allocated = 1;
                 next.cell[c].hidden = fills_hidden(m->rules);
                 memset(next.cell[c].field, 0, sizeof next.cell[c].field);
                 next.thread[t].slot[into] = (uint8_t)c;
@@ -347,6 +360,8 @@ static void inside_step(const struct maker *m, int t)
                 compare_and_write(r, &next, thread);
                 protocol_give(m, &next, DO_COMPARE, t, value, 0, 0);
                 return;
+        default:
+                return;
         }
 }
 
@@ -382,11 +397,13 @@ void program_steps(const struct maker *m, int t)
                 protocol_give(m, &next, DO_FLUSH, t, 0, 0, 0);
         }
         if (thread->op != OP_NONE) {
-                inside_step(m, t);
+                if (!tie_inside_step(m, t))
+                        inside_step(m, t);
                 return;
         }
         refill_steps(m, t);
         slot_steps(m, t, 0, 0);
+        tie_program_steps(m, t);
         for (int j = 0; j < b->slots; j++) {
                 drop_steps(m, t, j);
                 load_steps(m, t, j);

@@ -26,6 +26,11 @@ bool protocol_any_armed(const struct rules *r, const struct state *s)
         return false;
 }
 
+bool protocol_is_idle(const struct rules *r, const struct state *s)
+{
+        return !s->phase && !protocol_any_armed(r, s);
+}
+
 bool protocol_all_scanned(const struct rules *r, const struct state *s)
 {
         for (int t = 0; t < r->bounds.threads; t++)
@@ -54,6 +59,8 @@ static bool holds(const struct rules *r, const struct thread *t, int ref)
 /* Passes over what has become idle: registers that nobody will read, marks already set. */
 static void settle_idle(const struct rules *r, struct state *s)
 {
+        for (int t = 0; r->lean && t < r->bounds.threads; t++)
+                protocol_flush(r, s, t);
         if (s->hand && s->cell[s->hand].colour != WHITE)
                 s->hand = 0;
         for (int i = 0; i < r->bounds.threads; i++) {
@@ -100,7 +107,13 @@ void protocol_shade(struct state *s, int ref, int colour)
         else if (!state_is_object(s, ref))
                 s->fault = "M2: a cell that is no object was marked";
         else
-                s->cell[ref].colour = (uint8_t)colour;
+                protocol_mark(&s->cell[ref], colour);
+}
+
+void protocol_mark(struct cell *cell, int colour)
+{
+        cell->colour = (uint8_t)colour;
+        cell->item = cell->tied;
 }
 
 void protocol_flush(const struct rules *r, struct state *s, int t)

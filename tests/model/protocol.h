@@ -53,6 +53,20 @@ enum mutant {
         MUTANT_JOURNAL_DROPPED_AT_SCAN,
         MUTANT_JOURNAL_KEPT_OVER_FULL,
         MUTANT_ARM_UNCLEARED,
+        /* of ties */
+        MUTANT_TIE_PUT_UNSHADED,
+        MUTANT_TIE_PUT_ASKS_ITSELF,
+        MUTANT_TIE_READ_UNSHADED,
+        MUTANT_TIE_REMOVED_UNSHADED,
+        MUTANT_TIE_FLAGS_LATE,
+        MUTANT_TIE_KEY_UNTOLD,
+        MUTANT_TIE_OWNER_UNTOLD,
+        MUTANT_TIE_KEYS_TRIGGER_NOTHING,
+        MUTANT_TIE_OWNERS_TRIGGER_NOTHING,
+        MUTANT_TIE_OLD_UNSEEN,
+        MUTANT_TIE_FLAG_LOST,
+        MUTANT_TIE_NOT_CUT,
+        MUTANT_TIE_OWNER_NOT_BURIED,
 };
 
 struct rules {
@@ -61,12 +75,15 @@ struct rules {
         bool settle; /* between arm and scan each thread is seen outside Polder once more */
         bool cas;    /* the program uses compare-exchange */
         bool ages;   /* generations: some cycles are young */
+        bool lean;   /* no stale words, and no buffers of threads' own: other worlds have them */
+        bool own_key; /* a tie's value may be its key */
         bool rounds; /* the stop comes after a round of flushes in which nobody had any */
         enum mutant mutant;
 };
 
 /* What a step does. Of a, b, c: LOAD and FILL: value, object, field; STORE and CAS: target,
- * field, value; the shadings and writes: value; the collector's: what they are done to. */
+ * field, value; TIE_PUT: owner, key, value; the shadings and writes: value; the collector's:
+ * what they are done to. */
 enum verb {
         /* a thread's */
         DO_DROP,
@@ -87,6 +104,11 @@ enum verb {
         DO_COMPARE,
         DO_FLUSH,
         DO_NOTE,
+        DO_TIE_PUT,
+        DO_TIE_FLAGS,
+        DO_TIE_SHADE,
+        DO_TIE_GET,
+        DO_TIE_GOT,
         /* the collector's */
         DO_SWEEP,
         DO_ARM,
@@ -101,6 +123,9 @@ enum verb {
         DO_TURN_FULL,
         DO_CLEAR,
         DO_SCAN_SLOT,
+        DO_BEGIN,
+        DO_TIE_TRACE,
+        DO_TIE_OLD,
 };
 
 /* A step's name. actor: the thread, or COLLECTOR. */

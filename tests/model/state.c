@@ -71,12 +71,19 @@ static unsigned reordered(const int *place, int base, int value)
         return (unsigned)(value < base ? value : base + place[value - base]);
 }
 
+static int cell_bits(const struct bounds *b)
+{
+        return 8 + 5 * b->fields + (b->ties ? 2 : 0);
+}
+
 static unsigned cell_weight(const struct bounds *b, const struct state *s, const struct naming *n,
                             const int *place, int ref)
 {
         const struct cell *c = &s->cell[ref];
         unsigned weight = c->allocated | c->unswept * 2u | c->hidden * 4u;
 
+        if (b->ties)
+                weight = weight << 2 | c->tied * 2u | c->item;
         weight = weight << 3 | reordered(place, BUFFERED, c->colour);
         weight = weight << 2 | reordered(place, 1, c->run);
         weight = weight << b->fields | c->noted;
@@ -122,6 +129,11 @@ static void meet_all(const struct bounds *b, const struct state *s, struct namin
         }
         meet(n, s->root);
         meet(n, s->hand);
+        for (int i = 0; i < b->ties; i++) {
+                meet(n, s->tie[i].owner);
+                meet(n, s->tie[i].key);
+                meet(n, s->tie[i].value);
+        }
         meet_fields(b, s, n, 0);
         meet_rest(b, s, n, place);
 }
@@ -140,6 +152,15 @@ static void put_thread(struct packer *p, const struct bounds *b, const struct th
         put(p, renamed(n, t->old), 3);
 }
 
+static void put_ties(struct packer *p, const struct state *s, const struct naming *n)
+{
+        put(p, renamed(n, s->tie[0].owner), 3);
+        put(p, renamed(n, s->tie[0].key), 3);
+        put(p, renamed(n, s->tie[0].value), 3);
+        put(p, s->phase, 1);
+        put(p, s->looked, 1);
+}
+
 static struct key pack_ordered(const struct bounds *b, const struct state *s, const int *order)
 {
         struct packer p = { { { 0, 0 } }, 0 };
@@ -150,11 +171,13 @@ static struct key pack_ordered(const struct bounds *b, const struct state *s, co
                 place[order[i]] = i;
         meet_all(b, s, &n, order, place);
         for (int i = 0; i < b->cells; i++)
-                put(&p, cell_weight(b, s, &n, place, n.met[i]), 8 + 5 * b->fields);
+                put(&p, cell_weight(b, s, &n, place, n.met[i]), cell_bits(b));
         put(&p, renamed(&n, s->root), 3);
         put(&p, renamed(&n, s->hand), 3);
         put(&p, s->root_scanned, 1);
         put(&p, s->kind, 2);
+        if (b->ties)
+                put_ties(&p, s, &n);
         for (int i = 0; i < b->threads; i++)
                 put_thread(&p, b, &s->thread[order[i]], &n);
         return p.key;
@@ -257,7 +280,7 @@ static unsigned take(struct packer *p, int width)
 /* cell_weight() undone. */
 static void take_cell(struct packer *p, const struct bounds *b, struct cell *out)
 {
-        unsigned weight = take(p, 8 + 5 * b->fields), all = (1u << b->fields) - 1;
+        unsigned weight = take(p, cell_bits(b)), all = (1u << b->fields) - 1;
 
         for (int f = b->fields - 1; f >= 0; f--, weight >>= 3)
                 out->field[f] = weight & 7;
@@ -267,6 +290,11 @@ static void take_cell(struct packer *p, const struct bounds *b, struct cell *out
         weight >>= b->fields;
         out->run = weight & 3;
         out->colour = weight >> 2 & 7;
+        if (b->ties) {
+                out->item = weight >> 5 & 1;
+                out->tied = weight >> 6 & 1;
+                weight >>= 2;
+        }
         out->allocated = weight >> 5 & 1;
         out->unswept = weight >> 6 & 1;
         out->hidden = weight >> 7 & 1;
@@ -291,6 +319,15 @@ static void take_thread(struct packer *p, const struct bounds *b, struct thread 
         out->old = (uint8_t)take(p, 3);
 }
 
+static void take_ties(struct packer *p, struct state *out)
+{
+        out->tie[0].owner = (uint8_t)take(p, 3);
+        out->tie[0].key = (uint8_t)take(p, 3);
+        out->tie[0].value = (uint8_t)take(p, 3);
+        out->phase = (uint8_t)take(p, 1);
+        out->looked = (uint8_t)take(p, 1);
+}
+
 void state_unpack(const struct bounds *b, struct key key, struct state *out)
 {
         struct packer p = { key, 0 };
@@ -302,6 +339,8 @@ void state_unpack(const struct bounds *b, struct key key, struct state *out)
         out->hand = (uint8_t)take(&p, 3);
         out->root_scanned = (uint8_t)take(&p, 1);
         out->kind = (uint8_t)take(&p, 2);
+        if (b->ties)
+                take_ties(&p, out);
         for (int t = 0; t < b->threads; t++)
                 take_thread(&p, b, &out->thread[t]);
 }

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { MAX_THREADS = 3, MAX_CELLS = 6, MAX_FIELDS = 2, MAX_SLOTS = 2, POISON = 7 };
+enum { MAX_THREADS = 3, MAX_CELLS = 6, MAX_FIELDS = 2, MAX_SLOTS = 2, MAX_TIES = 2, POISON = 7 };
 
 /* BUFFERED + t: marked, and in thread t's own buffer. GREY + f: marked, in the workers' hands,
  * fields before f are traced. Everything but WHITE is a set mark bit. */
@@ -27,6 +27,9 @@ enum op {
         OP_DESIRE,  /* compare-exchange: will shade the desired value */
         OP_COMPARE, /* compare-exchange: will compare and write */
         OP_JOURNAL, /* has written, will look at ages and note the slot down */
+        OP_TIE_FLAGS, /* put into a tie: has written, will tell owner and key */
+        OP_TIE_SHADE, /* ... will look at the phase, and shade */
+        OP_TIE_GOT,   /* has read a tie's value, will shade it */
 };
 
 /* What the next cycle is: told by the last flip. */
@@ -44,7 +47,15 @@ struct cell {
         uint8_t hidden;    /* unpublished since birth; kept only for the mutant that needs it */
         uint8_t noted;     /* the fields that are in the journal, a bit each */
         uint8_t filtered;  /* taken for noted already; kept only for the mutant that needs it */
+        uint8_t tied;     /* may be a tie's key or owner: marking it queues an item */
+        uint8_t item;     /* which is in the buffer that the colour tells, or queued */
         uint8_t field[MAX_FIELDS];
+};
+
+struct tie {
+        uint8_t owner; /* 0: dead, and key is not 0 */
+        uint8_t key;   /* 0: there is no tie */
+        uint8_t value;
 };
 
 struct thread {
@@ -55,25 +66,29 @@ struct thread {
         uint8_t flushed; /* had nothing to flush in this round of termination */
         uint8_t op;      /* enum op; its registers follow, zero when dead */
         uint8_t target;  /* the object stored into; 0: the shared root */
-        uint8_t field;
+        uint8_t field;  /* or the tie's number */
         uint8_t value;
         uint8_t old; /* the overwritten or the expected value */
 };
 
 struct state {
-        struct cell cell[MAX_CELLS + 1]; /* cell[0] is unused */
+        struct cell cell[POISON + 1]; /* cell[0] and cell[POISON] are unused */
         struct thread thread[MAX_THREADS];
+        struct tie tie[MAX_TIES];
         uint8_t root; /* a registered root slot, shared by all */
         uint8_t root_scanned;
         uint8_t hand;      /* a white reference that a worker has read and not shaded yet */
         uint8_t kind;      /* enum kind: of the next cycle, or the running one */
+        uint8_t phase;     /* handshakes are asked for; followed only where there are ties */
+        uint8_t looked;    /* this young cycle has looked at the ties of old objects */
         const char *fault; /* what a step did that no step may do; not part of the key */
 };
 
 /* How much of everything there is in one exploration. */
 struct bounds {
         int threads, cells, fields, slots;
-        int run; /* cells a thread may hold ahead of its bump pointer */
+        int run;  /* cells a thread may hold ahead of its bump pointer */
+        int ties; /* more than one in walks only */
 };
 
 struct key {

@@ -15,6 +15,14 @@ struct maker {
 void program_steps(const struct maker *m, int t);
 void collector_steps(const struct maker *m);
 
+/* tie.c's part of both; of a thread inside Polder false: it does nothing with ties. */
+void tie_program_steps(const struct maker *m, int t);
+bool tie_inside_step(const struct maker *m, int t);
+void tie_collector_steps(const struct maker *m);
+/* Before the cell's marks are adopted by a sweep. */
+void tie_settle(const struct rules *r, struct state *s, int c);
+bool tie_may_settle(const struct rules *r, const struct state *s);
+
 /* Passes the changed copy on, under the name of the step. */
 void protocol_give(const struct maker *m, struct state *next, enum verb verb, int actor, int a,
                    int b, int c);
@@ -22,6 +30,8 @@ void protocol_give(const struct maker *m, struct state *next, enum verb verb, in
 /* Marks and queues: gives a white object the colour. A reference that was read by layout must
  * be an object's; anything else is a fault of the state. */
 void protocol_shade(struct state *s, int ref, int colour);
+
+void protocol_mark(struct cell *cell, int colour);
 
 void protocol_flush(const struct rules *r, struct state *s, int t);
 bool protocol_any_buffered(const struct rules *r, const struct state *s, int thread);
@@ -39,6 +49,8 @@ static inline bool is_old(const struct state *s, int ref)
         return ref && ref != POISON && s->cell[ref].colour != WHITE;
 }
 
+/* No cycle is under way. */
+bool protocol_is_idle(const struct rules *r, const struct state *s);
 bool protocol_any_armed(const struct rules *r, const struct state *s);
 
 static inline void shade_by(struct state *s, int thread, int ref)
