@@ -199,7 +199,7 @@ note_run() { # ROUND ROW WHO STATUS LOG
         cycles_of concurrent "$5" | note_pairs "$1" "$2" "$3"
         sed -n "s/^sample seconds=\(.*\) rss_kib=\(.*\) measuring=\(.*\)/$key,\1,\2,\3/p" "$5" >>"$samples"
         sed -n "s/^latency us=\(.*\) count=\(.*\)/$key,\1,\2/p" "$5" >>"$latencies"
-        sed -n "s/^stop mib=\(.*\) us=\(.*\) stops=\(.*\) cycle_ms=\(.*\)/$key,\1,\2,\3,\4/p" "$5" >>"$stops"
+        sed -n "s/^stop mib=\(.*\) us=\(.*\) stops=\(.*\) cycle_ms=\([^ ]*\).*/$key,\1,\2,\3,\4/p" "$5" >>"$stops"
 }
 
 # --- Runs --------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 # Benches measure; they assert nothing. `make bench` builds and runs them: bench-malloc is the
 # library under unmodified programs beside other allocators, bench-collectors the collector beside
-# others, bench-pairs the arena and the example server beside jemalloc.
+# others, bench-stops what threads wait for stops, bench-pairs the arena and the example server
+# beside jemalloc.
 EXTRA_PROGRAMS = bench/workload bench/launch
 bench_workload_SOURCES = \
 	bench/workloads/build.c \
@@ -44,6 +45,7 @@ LOAD_SOURCES = \
 	bench/collectors/bound.c \
 	bench/collectors/cache.c \
 	bench/collectors/graph.c bench/collectors/graph.h \
+	bench/collectors/halts.c \
 	bench/collectors/lives.c \
 	bench/collectors/load.c bench/collectors/load.h \
 	bench/collectors/memory.c bench/collectors/memory.h \
@@ -89,12 +91,18 @@ EXTRA_DIST += bench/callgrind.sh bench/collectors.sh bench/collectors_report.py 
 	bench/collectors/rows bench/contestants.sh bench/kvd_pair bench/machine.sh bench/picture.py \
 	bench/programs bench/report.py bench/rows bench/run.sh
 
-.PHONY: bench bench-collectors bench-malloc bench-pairs bench-bypass bench-callgrind
+.PHONY: bench bench-collectors bench-malloc bench-pairs bench-bypass bench-callgrind bench-stops
 bench: bench-malloc bench-collectors bench-pairs bench-bypass
 bench-malloc: bench/workload bench/launch $(lib_LTLIBRARIES)
 	$(srcdir)/bench/run.sh $(BENCH_FLAGS)
 bench-collectors: bench/load-polder bench/load-polder-plain $(RACES)
 	$(srcdir)/bench/collectors.sh $(BENCH_FLAGS)
+bench-stops: bench/load-polder
+	for mode in work loop block call; do \
+		./bench/load-polder halts mode=$$mode threads=64 seconds=5 || exit 1; done
+	./bench/load-polder halts mode=deep depth=100 threads=8 seconds=5
+	POLDER_DEBUG=gctrace=1 ./bench/load-polder stops count=$${STOPS_MIB:-2048} threads=64 cycles=8 \
+		2>/dev/null
 bench-callgrind: bench/workload $(lib_LTLIBRARIES)
 	$(srcdir)/bench/callgrind.sh
 bench-bypass: tests/silent/bypass

@@ -28,6 +28,7 @@ static const struct load loads[] = {
         { "trees", run_trees }, { "mix", run_mix },       { "cache", run_cache },
         { "graph", run_graph }, { "die", run_die },       { "old", run_old },
         { "stops", run_stops }, { "stores", run_stores }, { "touch", run_touch },
+        { "halts", run_halts },
 };
 
 static char line[8192];
@@ -285,6 +286,19 @@ static struct setting setting_of(int count, char **words)
         return setting;
 }
 
+#ifdef MEMORY_POLDER
+/* Median, the hundredth from above, and the highest, of those that anything is in. */
+static void say_histograms(void)
+{
+        struct polder_histogram found = { .struct_size = sizeof found };
+        for (unsigned kind = 0; kind < POLDER_HISTOGRAMS; kind++)
+                if (!polder_histogram_read(kind, &found) && found.count)
+                        say("%s_us=%.0f/%.0f/%.0f", polder_histogram_name(kind),
+                            (double)found.p50_ns / 1e3, (double)found.p99_ns / 1e3,
+                            (double)found.max_ns / 1e3);
+}
+#endif
+
 static void report(double wall, double cpu, double steal)
 {
         struct memory_figures found = memory_figures();
@@ -302,6 +316,7 @@ static void report(double wall, double cpu, double steal)
 #ifdef MEMORY_POLDER
         say("handshake_us_max=%.1f stall_us_max=%.1f mark_ms=%.1f", found.handshake_us_max,
             found.stall_us_max, found.mark_ms);
+        say_histograms();
 #endif
         line[line_length - 1] = '\n';
         (void)!write(1, line, line_length);

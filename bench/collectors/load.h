@@ -34,6 +34,7 @@ void run_graph(const struct setting *setting);
 void run_die(const struct setting *setting);
 void run_old(const struct setting *setting);
 void run_stops(const struct setting *setting);
+void run_halts(const struct setting *setting);
 void run_stores(const struct setting *setting);
 
 /* One more NAME=VALUE of the line that the program prints at its end. */

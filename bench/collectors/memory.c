@@ -8,13 +8,15 @@
 struct memory_figures memory_figures(void)
 {
         struct polder_stats stats = { .struct_size = sizeof stats };
-        if (polder_stats_read(&stats))
+        struct polder_histogram cpu = { .struct_size = sizeof cpu };
+        if (polder_stats_read(&stats) || polder_histogram_read(POLDER_STOP_CPU, &cpu))
                 abort();
         return (struct memory_figures){
                 .cycles = stats.cycles,
                 .stops = stats.stops,
                 .stop_us_max = (double)stats.stop_ns_max / 1e3,
                 .stop_ms_total = (double)stats.stop_ns_total / 1e6,
+                .stop_cpu_ms_total = (double)cpu.sum_ns / 1e6,
                 .handshake_us_max = (double)stats.handshake_ns_max / 1e3,
                 .stall_us_max = (double)stats.stall_ns_max / 1e3,
                 .mark_ms = (double)stats.mark_ns_total / 1e6,

@@ -213,6 +213,7 @@ static inline void memory_collect(enum memory_mode mode)
 struct memory_figures {
         uint64_t cycles, stops;
         double stop_us_max, stop_ms_total;
+        double stop_cpu_ms_total; /* of who stops; Polder tells it where it traces */
         double handshake_us_max, stall_us_max; /* Polder alone has them */
         double mark_ms;
         double freed_mib, allocated_mib;

@@ -66,12 +66,14 @@ static void collect_and_say(uint64_t mib, unsigned cycles)
                 struct memory_figures after = memory_figures();
                 if (after.stops == before.stops)
                         give_up("a collection did not stop anybody");
-                say_line("stop mib=%llu us=%.2f stops=%llu cycle_ms=%.1f\n",
+                double cpu_ms = after.stop_cpu_ms_total - before.stop_cpu_ms_total;
+                say_line("stop mib=%llu us=%.2f stops=%llu cycle_ms=%.1f cpu_us=%.2f\n",
                          (unsigned long long)mib,
                          (after.stop_ms_total - before.stop_ms_total) * 1e3 /
                              (double)(after.stops - before.stops),
                          (unsigned long long)(after.stops - before.stops),
-                         (double)(now_ns() - began) / 1e6);
+                         (double)(now_ns() - began) / 1e6,
+                         cpu_ms * 1e3 / (double)(after.stops - before.stops));
         }
 }
 

@@ -147,6 +147,14 @@ static double percentile(const uint64_t *cells, uint64_t all, double part)
         return cell_us(WAIT_CELLS - 1);
 }
 
+double waits_percentile(const uint64_t cells[], double part)
+{
+        uint64_t all = 0;
+        for (unsigned cell = 0; cell < WAIT_CELLS; cell++)
+                all += cells[cell];
+        return all ? percentile(cells, all, part) : 0;
+}
+
 /* Utilization of each window of ten milliseconds, at steps of a bin, in which a collection was
  * under way (where that is not known, of each): the lowest, and that of the worst hundredth. A gap
  * that a cycle began or ended in belongs to it, for the bins at its ends do. */

@@ -60,6 +60,9 @@ static inline void waits_alive(struct waits *waits, uint64_t now)
         waits->last = now;
 }
 
+/* Of what wait_cell() counted, in microseconds; 0: nothing. */
+double waits_percentile(const uint64_t cells[], double part);
+
 /* Reads how much the host has stolen; to be called every few milliseconds, by one thread. */
 void waits_look_at_host(void);
 
