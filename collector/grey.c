@@ -19,6 +19,7 @@ static struct pld_lock spare_lock = PLD_LOCK_INIT(PLD_RANK_LEAF);
 static struct pld_grey_chunk *spare; /* spare_lock */
 static _Atomic uint32_t news;        /* changes when something is queued */
 static _Atomic uint32_t nsleeping;
+static _Atomic bool to_be_woken;     /* some went to sleep since they were last woken */
 static _Atomic uint32_t ndry;        /* times that the credits came to 0 */
 
 struct pld_grey_chunk *pld_grey_chunk_new(void)
@@ -52,7 +53,9 @@ void pld_grey_put(unsigned node, struct pld_grey_chunk *chunk)
         queue->first = chunk;
         pld_store_relaxed(&queue->n, pld_load_relaxed(&queue->n) + 1);
         pld_unlock(&queue->lock);
-        if (pld_load_relaxed(&nsleeping))
+        /* Once: who is woken may be long in coming, where there is no processor. */
+        if (pld_load_relaxed(&nsleeping) && pld_load_relaxed(&to_be_woken) &&
+            pld_exchange_relaxed(&to_be_woken, false))
                 pld_grey_wake();
 }
 
@@ -103,6 +106,7 @@ void pld_grey_wait(uint64_t timeout_ns)
                 if (pld_load_relaxed(&queues[i].n))
                         return;
         pld_add_acq_rel(&nsleeping, 1);
+        pld_store_relaxed(&to_be_woken, true);
         pld_futex_wait(&news, seen, timeout_ns);
         pld_sub_acq_rel(&nsleeping, 1);
 }
