@@ -11,12 +11,15 @@
  *     heap is small: it counts as memory of the process.
  * A2  only taking wakes the thread, never giving back: so that it does not fetch again
  *     what has decayed.
- * A3  a limit on memory is left to those who allocate. */
+ * A3  a limit on memory is left to those who allocate.
+ * A4  of those who found nothing at the same time as many fetch as there are processors; the
+ *     others wait for what comes, for a huge page holds the next spans of many. */
 #include "arena/ahead.h"
 
 #include "arena/page_heap_inside.h"
 #include "base/clock.h"
 #include "base/futex.h"
+#include "numa/machine.h"
 #include "numa/node_thread.h"
 #include "numa/os.h"
 
@@ -33,6 +36,9 @@ static struct ahead {
         _Atomic uint32_t made;   /* 1: there is a thread */
         _Atomic uint32_t wanted; /* huge pages; relaxed: a hint */
         _Atomic uint32_t ndrawn;
+        _Atomic uint32_t nfetching; /* A4 */
+        _Atomic uint32_t nfetched;  /* futex: times that one of them was done */
+        _Atomic bool in_vain;       /* the last one */
 } aheads[PLD_MAX_SLICES];
 
 static _Atomic size_t limit_bytes; /* 0: none */
@@ -127,6 +133,40 @@ void pld_ahead_was_dry(unsigned slice)
         ring(ahead);
 }
 
+static void fetch(struct ahead *ahead, unsigned slice)
+{
+        size_t got = pld_page_heap_grow(slice, PLD_HUGE_BYTES, false);
+        pld_store_relaxed(&ahead->in_vain, got == 0);
+        pld_sub_relaxed(&ahead->nfetching, 1);
+        pld_add_release(&ahead->nfetched, 1);
+        pld_futex_wake(&ahead->nfetched, INT_MAX);
+}
+
+static bool may_fetch(struct ahead *ahead)
+{
+        uint32_t n = pld_load_relaxed(&ahead->nfetching);
+        while (n < pld_machine.ncpus)
+                if (pld_cas_relaxed(&ahead->nfetching, &n, n + 1))
+                        return true;
+        return false;
+}
+
+void pld_ahead_make_room(unsigned slice)
+{
+        struct ahead *ahead = &aheads[slice];
+        do {
+                uint32_t seen = pld_load_acquire(&ahead->nfetched);
+                if (!pld_page_heap_is_dry(slice))
+                        return;
+                if (may_fetch(ahead)) {
+                        pld_ahead_was_dry(slice);
+                        fetch(ahead, slice);
+                        return;
+                }
+                pld_futex_wait(&ahead->nfetched, seen, 0); /* those who may are at it */
+        } while (!pld_load_relaxed(&ahead->in_vain));
+}
+
 void pld_ahead_drawn(unsigned slice, size_t nidle)
 {
         struct ahead *ahead = &aheads[slice];
@@ -152,5 +192,6 @@ void pld_ahead_fork_child(void)
         for (unsigned i = 0; i < PLD_MAX_SLICES; i++) {
                 pld_store_relaxed(&aheads[i].made, 0);
                 pld_store_relaxed(&aheads[i].wanted, 0);
+                pld_store_relaxed(&aheads[i].nfetching, 0);
         }
 }

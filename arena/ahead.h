@@ -11,6 +11,8 @@
 /* An allocation had to wait for the kernel, or will have to: more is to be ready from now
  * on. Makes the slice's thread the first time; with no lock held, in a blocking section. */
 void pld_ahead_was_dry(unsigned slice);
+/* The same, and waits until the next span needs no system call, or none can be had: there. */
+void pld_ahead_make_room(unsigned slice);
 /* A huge page was taken for populated runs, and so many idle ones are left. Cheap; no lock
  * of the page heap's held. */
 void pld_ahead_drawn(unsigned slice, size_t nidle);

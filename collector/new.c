@@ -42,8 +42,7 @@ static PLD_NOINLINE void wait_for_room(struct pld_thread *self, unsigned slice)
         struct pld_stall_span stall = pld_stall_begin();
         pld_enter();
         pld_thread_block(self);
-        pld_ahead_was_dry(slice);
-        pld_page_heap_grow(slice, PLD_HUGE_BYTES, false);
+        pld_ahead_make_room(slice);
         pld_thread_unblock(self);
         pld_leave();
         pld_stall_end(stall, PLD_STALL_GROW);

@@ -2,6 +2,7 @@
 
 #include "arena/ahead.h"
 #include "arena/page_heap.h"
+#include "numa/machine.h"
 
 #include <unistd.h>
 
@@ -93,4 +94,48 @@ Test(ahead, what_has_decayed_is_not_fetched_again, .timeout = 60)
         cr_expect(comes_to(1));
         pld_page_heap_release(UINT64_MAX);
         cr_expect(comes_to(0));
+}
+
+static void take_long(void)
+{
+        usleep(50000);
+}
+
+static void *make_room(void *unused)
+{
+        pld_ahead_make_room(0);
+        return unused;
+}
+
+Test(ahead, of_many_that_find_nothing_at_once_few_fetch, .timeout = 60)
+{
+        enum { NTHREADS = 24 };
+        pthread_t threads[NTHREADS];
+        arena_test_start(1);
+        grow(4);
+        take_all();
+        pld_fake_before_populate(take_long);
+        for (unsigned i = 0; i < NTHREADS; i++)
+                cr_assert_eq(pthread_create(&threads[i], NULL, make_room, NULL), 0);
+        for (unsigned i = 0; i < NTHREADS; i++)
+                pthread_join(threads[i], NULL);
+        size_t nidle = pld_page_heap_idle_bytes() / HUGE_PAGE;
+        cr_expect_gt(nidle, 0);
+        cr_expect_leq(nidle, pld_machine.ncpus, "%zu", nidle);
+        cr_expect_lt(pld_machine.ncpus, NTHREADS / 2);
+}
+
+Test(ahead, nobody_waits_for_what_cannot_be_had, .timeout = 60)
+{
+        enum { NTHREADS = 24 };
+        pthread_t threads[NTHREADS];
+        arena_test_start(1);
+        grow(4);
+        take_all();
+        pld_page_heap_set_limit(pld_page_heap_backed_bytes());
+        for (unsigned i = 0; i < NTHREADS; i++)
+                cr_assert_eq(pthread_create(&threads[i], NULL, make_room, NULL), 0);
+        for (unsigned i = 0; i < NTHREADS; i++)
+                pthread_join(threads[i], NULL);
+        cr_expect_eq(pld_page_heap_idle_bytes(), 0);
 }
