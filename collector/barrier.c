@@ -57,6 +57,7 @@ static inline void note(struct pld_thread *self, void **slot, void *value)
 
 void polder_store_slow_(void **slot, void *value)
 {
+        pld_look_up();
         if (pld_likely(polder_thread_.shading == PLD_SHADE_NOTE)) {
                 __atomic_store_n(slot, value, __ATOMIC_RELEASE);
                 pld_journal_note(&pld_thread_self()->journal, slot, value);
@@ -73,6 +74,7 @@ void polder_store_slow_(void **slot, void *value)
 
 void *polder_exchange_slow_(void **slot, void *value)
 {
+        pld_look_up();
         struct pld_thread *self = attached();
         bool record = begin_store(self, slot);
         if (self && self->tls->shading & PLD_SHADE_NEW)
@@ -88,6 +90,7 @@ void *polder_exchange_slow_(void **slot, void *value)
 
 bool polder_compare_exchange_slow_(void **slot, void **expected, void *desired)
 {
+        pld_look_up();
         struct pld_thread *self = attached();
         bool record = begin_store(self, slot);
         if (self && self->tls->shading & PLD_SHADE_OLD)
@@ -126,7 +129,7 @@ static void store_one(void **slot, void *value)
 static void move_words(void **to, void *const *from, size_t n, bool backwards)
 {
         for (size_t k = 0; k < n;) {
-                polder_enter_();
+                pld_enter();
                 size_t end = n - k < CHUNK_WORDS ? n : k + CHUNK_WORDS;
                 for (; k < end; k++) {
                         size_t i = backwards ? n - 1 - k : k;
@@ -148,7 +151,7 @@ void polder_clear(void *slots, size_t nbytes)
         void **to = slots;
         PLD_ASSERT((uintptr_t)slots % 8 == 0 && nbytes % 8 == 0);
         for (size_t i = 0, n = nbytes / 8; i < n;) {
-                polder_enter_();
+                pld_enter();
                 size_t end = n - i < CHUNK_WORDS ? n : i + CHUNK_WORDS;
                 for (; i < end; i++)
                         store_one(&to[i], NULL);

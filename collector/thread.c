@@ -25,7 +25,19 @@
  * T6  a thread may stand on another stack than its own, if that is registered as a
  *     root (a fiber's) or is its alternate signal stack: then it is scanned to its
  *     end, and the thread's own stack as a whole, since where the thread left that
- *     one is not known. */
+ *     one is not known.
+ * T7  a step that needs no stack is done by the asker also for a thread that is RUNNING
+ *     and outside of Polder, whether it has a processor or not. Every way into Polder
+ *     looks at the flag after it has raised `inside`, and if it is up waits while the
+ *     state is AWAY; an inlined store that finds nothing to shade does no more than store.
+ *     The asker raises the flag, has every processor pass a barrier (membarrier: so no
+ *     fence is needed where threads enter), moves the state from RUNNING to AWAY, and
+ *     then looks at `inside`. If that is 0, whatever the thread does next inside Polder
+ *     comes after the step. Who has seen the flag passes a fence before it looks at the
+ *     state; so what it does inside while that is RUNNING the asker sees as inside.
+ *     Only the thread moves its state from RUNNING to BLOCKED or HELD, and only the
+ *     asker to AWAY, each by compare-and-swap. (Asymmetric handshakes, as of Dice and
+ *     others' biased locks.) Thread Sanitizer knows no such barrier: there it is not done. */
 #include "collector/thread.h"
 
 #include "arena/arena.h"
@@ -38,6 +50,7 @@
 #include "collector/rules.h"
 #include "collector/settings.h"
 #include "collector/start.h"
+#include "numa/os.h"
 
 #include <polder/arena.h>
 
@@ -84,10 +97,11 @@ static __thread unsigned nrounds; /* of destructors, that have come by here */
 
 /* ---- Doing a step -------------------------------------------------------------- */
 
-/* Relaxed: a hint to look at `asked`, which is where the step travels. */
+/* A hint to look at `asked`, which is where the step travels. Release: pairs with
+ * pld_look_up(), which does not go on before the step that was done for it (T7). */
 static void raise_flag(struct pld_thread *thread, unsigned char up)
 {
-        __atomic_store_n(&thread->tls->asked, up, __ATOMIC_RELAXED);
+        __atomic_store_n(&thread->tls->asked, up, __ATOMIC_RELEASE);
 }
 
 static void answer(struct pld_thread *thread)
@@ -98,11 +112,60 @@ static void answer(struct pld_thread *thread)
                 pld_futex_wake(&answers, 1);
 }
 
+/* ---- While somebody serves for a thread that runs (T7) --------------------------- */
+
+static bool is_away(uint32_t state)
+{
+        return state == PLD_THREAD_AWAY || state == PLD_THREAD_AWAITING;
+}
+
+/* By the thread; acquire: the step's effects, as of come_back(). */
+static void await_return(struct pld_thread *self)
+{
+        uint64_t until_ns = pld_now_ns() + HELD_SPIN_NS;
+        for (;;) {
+                uint32_t state = pld_load_acquire(&self->state);
+                if (!is_away(state))
+                        return;
+                if (pld_now_ns() < until_ns)
+                        pld_pause();
+                else if (state == PLD_THREAD_AWAITING ||
+                         pld_cas_acq_rel(&self->state, &state, PLD_THREAD_AWAITING))
+                        pld_futex_wait(&self->state, PLD_THREAD_AWAITING, 0);
+        }
+}
+
+/* By the asker. */
+static void come_back(struct pld_thread *thread)
+{
+        if (pld_exchange_acq_rel(&thread->state, PLD_THREAD_RUNNING) == PLD_THREAD_AWAITING)
+                pld_futex_wake(&thread->state, 1);
+}
+
+PLD_NOINLINE void pld_enter_slow(void)
+{
+        struct pld_thread *self = pld_thread_self();
+        pld_fence_seq_cst(); /* T7: `inside`, then the state */
+        if (self && is_away(pld_load_acquire(&self->state)))
+                await_return(self);
+}
+
+/* By the thread, which is RUNNING but for a moment's look of the asker's. */
+static void become(struct pld_thread *self, enum pld_thread_state state)
+{
+        for (;;) {
+                uint32_t running = PLD_THREAD_RUNNING;
+                if (pld_cas_seq_cst(&self->state, &running, (uint32_t)state))
+                        return;
+                await_return(self);
+        }
+}
+
 static void stop_here(struct pld_thread *thread)
 {
         uint32_t seen = pld_load_acquire(&stopping);
         stop_step(thread);
-        pld_store_release(&thread->state, PLD_THREAD_HELD);
+        become(thread, PLD_THREAD_HELD);
         answer(thread);
         uint64_t until_ns = pld_now_ns() + HELD_SPIN_NS;
         while (pld_load_acquire(&stopping) == seen && pld_now_ns() < until_ns)
@@ -194,6 +257,11 @@ PLD_NOINLINE void polder_safepoint_slow_(void)
         }
         while (__atomic_load_n(&self->tls->asked, __ATOMIC_RELAXED)) {
                 polder_enter_();
+                pld_fence_seq_cst(); /* T7 */
+                if (is_away(pld_load_acquire(&self->state))) {
+                        self->tls->inside = 0; /* outside it may go on */
+                        return;
+                }
                 pld_registers_save(&self->registers);
                 pld_thread_stand(self, pld_stack_pointer());
                 serve(self);
@@ -215,12 +283,13 @@ static void complain_of_stack(void)
 /* By a signal, on top of whatever stack the thread was on; T2. */
 static void serve_interrupted(struct pld_thread *self, uintptr_t sp)
 {
-        if (self->tls->inside || pld_locks_held() > 0 ||
-            pld_load_relaxed(&self->state) != PLD_THREAD_RUNNING)
+        if (self->tls->inside || pld_locks_held() > 0)
                 return;
         self->tls->inside = 1;
-        __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        if (stand_try(self, sp)) {
+        pld_fence_seq_cst(); /* T7 */
+        if (pld_load_acquire(&self->state) != PLD_THREAD_RUNNING) {
+                /* Someone else serves, or will. */
+        } else if (stand_try(self, sp)) {
                 /* The interrupted registers lie in the frame above us. */
                 memset(&self->registers, 0, sizeof self->registers);
                 serve(self);
@@ -338,6 +407,30 @@ static bool serve_for_try(struct pld_thread *thread)
         return true;
 }
 
+/* For a thread that is outside and may be running there; after the barrier: T7. */
+static bool serve_away_try(struct pld_thread *thread)
+{
+        uint32_t running = PLD_THREAD_RUNNING;
+        if (!pld_cas_seq_cst(&thread->state, &running, PLD_THREAD_AWAY))
+                return false;
+        pld_step step = NULL;
+        if (!__atomic_load_n(&thread->tls->inside, __ATOMIC_ACQUIRE))
+                step = pld_exchange_acq_rel(&thread->asked, NULL);
+        if (step == stop_here) {
+                stop_step(thread);
+                thread->held_for = true; /* the flag stays up until it is resumed */
+                answer(thread);
+                return true;
+        }
+        if (step) {
+                step(thread);
+                answer(thread);
+                raise_flag(thread, 0);
+        }
+        come_back(thread);
+        return step != NULL;
+}
+
 static void signal_try(struct pld_thread *thread)
 {
         if (PLD_TSAN)
@@ -351,12 +444,13 @@ static void signal_try(struct pld_thread *thread)
         pld_add_relaxed(&nsignals, 1);
 }
 
-static unsigned serve_round(bool with_signal)
+static unsigned serve_round(bool with_signal, bool with_away)
 {
         unsigned nwaiting = 0;
         pld_list_each(item, &threads) {
                 struct pld_thread *thread = thread_at(item);
-                if (!pld_load_acquire(&thread->pending) || serve_for_try(thread))
+                if (!pld_load_acquire(&thread->pending) || serve_for_try(thread) ||
+                    (with_away && serve_away_try(thread)))
                         continue;
                 nwaiting++;
                 if (with_signal)
@@ -365,30 +459,41 @@ static unsigned serve_round(bool with_signal)
         return nwaiting;
 }
 
+/* The flag of every thread that was asked is up; the processors pass a barrier. */
+static bool may_serve_away(enum pld_reach reach)
+{
+        return reach == PLD_REACH_STATE && !PLD_TSAN && pld_os->barrier_everywhere() == 0;
+}
+
 /* A thread that runs on another CPU answers within microseconds: at its next poll,
  * or when the signal takes it out of a system call. One that has no CPU needs ours:
  * so sleep, do not yield. Who has slept is woken at once; who has yielded waits for
- * its turn. until_ns 0: for ever. False: time is up, and some have not answered. */
-static bool await_answers(uint64_t until_ns)
+ * its turn. Those that the step needs not for itself are left where they are: what is inside
+ * Polder then, and has a CPU, will be out soon, and no signal would hasten it.
+ * until_ns 0: for ever. False: time is up, and some have not answered. */
+static bool await_answers(enum pld_reach reach, uint64_t until_ns)
 {
-        uint64_t next_signal_ns = pld_now_ns() + FIRST_SIGNAL_NS;
-        for (bool signalled = false;;) {
+        uint64_t due_ns = pld_now_ns() + FIRST_SIGNAL_NS;
+        bool with_away = false, patient = true;
+        for (;;) {
                 uint32_t seen = pld_load_acquire(&answers);
                 uint64_t now_ns = pld_now_ns();
-                bool is_due = now_ns >= next_signal_ns;
-                if (!serve_round(is_due))
+                bool is_due = now_ns >= due_ns;
+                if (is_due && patient)
+                        with_away = may_serve_away(reach);
+                if (!serve_round(is_due && !with_away, with_away))
                         return true;
                 if (until_ns && now_ns >= until_ns)
                         return false;
-                signalled |= is_due;
-                if (!signalled) {
+                if (!is_due && patient) {
                         for (unsigned i = 0; i < SPINS && pld_load_relaxed(&answers) == seen; i++)
                                 pld_pause();
                         continue;
                 }
+                patient = false;
                 if (is_due)
-                        next_signal_ns = now_ns + NEXT_SIGNAL_NS;
-                uint64_t wake_ns = until_ns && until_ns < next_signal_ns ? until_ns : next_signal_ns;
+                        due_ns = now_ns + NEXT_SIGNAL_NS;
+                uint64_t wake_ns = until_ns && until_ns < due_ns ? until_ns : due_ns;
                 pld_store_seq_cst(&asker_sleeps, 1);
                 pld_futex_wait(&answers, seen, wake_ns - now_ns);
                 pld_store_seq_cst(&asker_sleeps, 0);
@@ -397,41 +502,52 @@ static bool await_answers(uint64_t until_ns)
 
 /* Debugging: one thread at a time, with pauses between them, so that threads which
  * have done the step and threads which have not meet for long. */
-static void stagger(pld_step step)
+static void stagger(pld_step step, enum pld_reach reach)
 {
         pld_list_each(item, &threads) {
                 struct timespec pause = pld_timespec(STAGGER_NS);
                 ask(thread_at(item), step);
-                await_answers(0);
+                await_answers(reach, 0);
                 clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
         }
 }
 
-void pld_threads_handshake_locked(pld_step step)
+void pld_threads_handshake_locked(pld_step step, enum pld_reach reach)
 {
         PLD_ASSERT(pld_lock_is_held(&lock));
         if (pld_settings.stagger) {
-                stagger(step);
+                stagger(step, reach);
                 return;
         }
         pld_list_each(item, &threads)
                 ask(thread_at(item), step);
-        await_answers(0);
+        await_answers(reach, 0);
 }
 
-bool pld_threads_stop_locked(pld_step step, uint64_t within_ns)
+bool pld_threads_stop_locked(pld_step step, enum pld_reach reach, uint64_t within_ns)
 {
         PLD_ASSERT(pld_lock_is_held(&lock));
         stop_step = step;
         pld_add_release(&stopping, 1);
         pld_list_each(item, &threads)
                 ask(thread_at(item), stop_here);
-        if (await_answers(within_ns ? pld_now_ns() + within_ns : 0))
+        if (await_answers(reach, within_ns ? pld_now_ns() + within_ns : 0))
                 return true;
         pld_list_each(item, &threads)
                 take_back(thread_at(item));
-        await_answers(0); /* of those that were at it */
+        await_answers(reach, 0); /* of those that were at it */
         return false;
+}
+
+static void release(struct pld_thread *thread)
+{
+        if (pld_load_relaxed(&thread->state) == PLD_THREAD_HELD) {
+                pld_store_release(&thread->state, PLD_THREAD_BLOCKED);
+                return;
+        }
+        raise_flag(thread, 0);
+        come_back(thread);
+        thread->held_for = false;
 }
 
 uint64_t pld_threads_resume_locked(void)
@@ -439,7 +555,7 @@ uint64_t pld_threads_resume_locked(void)
         pld_list_each(item, &threads)
                 /* Others hold themselves; and one that was too late may be anywhere. */
                 if (thread_at(item)->held_for)
-                        pld_store_release(&thread_at(item)->state, PLD_THREAD_BLOCKED);
+                        release(thread_at(item));
         pld_add_release(&stopping, 1);
         uint64_t now_ns = pld_now_ns(); /* those who are woken may take our CPU */
         pld_futex_wake(&stopping, INT_MAX);
@@ -478,7 +594,7 @@ void pld_thread_block_saved(struct pld_thread *thread)
 {
         if (thread->blocking_depth++ > 0)
                 return;
-        pld_store_seq_cst(&thread->state, PLD_THREAD_BLOCKED);
+        become(thread, PLD_THREAD_BLOCKED);
         /* T3: a signal that is on its way arrives before the thread waits for
          * anything else; one that is masked never does. */
         for (unsigned i = 0; pld_load_seq_cst(&thread->signalled) && i < 1000; i++)
@@ -509,7 +625,7 @@ __attribute__((no_sanitize("address"))) PLD_NOINLINE void polder_blocking_begin(
         struct pld_thread *self = pld_thread_self();
         if (!self)
                 return;
-        polder_enter_();
+        pld_enter();
         if (self->blocking_depth == 0) { /* T5 */
                 pld_registers_save(&self->registers);
                 pld_thread_stand(self, pld_stack_pointer());
@@ -540,6 +656,8 @@ PLD_NOINLINE void *polder_blocking_call(void *(*fn)(void *), void *arg)
 
 void pld_thread_stack_each(struct pld_thread *thread, pld_stack_visit visit, void *arg)
 {
+        if (is_away(pld_load_relaxed(&thread->state)))
+                return;
         uintptr_t registers = (uintptr_t)&thread->registers;
         visit(registers, registers + sizeof thread->registers, arg);
         visit(thread->sp, thread->stack_end, arg);
@@ -642,7 +760,7 @@ PLD_NOINLINE void polder_thread_detach(void)
         struct pld_thread *self = pld_thread_self();
         if (!self)
                 return;
-        polder_enter_();
+        pld_enter();
         pld_thread_block(self); /* T4 */
         pld_lock(&lock);
         self->blocking_depth = 1;

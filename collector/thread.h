@@ -30,7 +30,9 @@ enum {
 enum pld_thread_state {
         PLD_THREAD_RUNNING, /* serves its own steps */
         PLD_THREAD_BLOCKED, /* in a blocking section: others serve for it */
-        PLD_THREAD_HELD     /* someone serves for it, or it is stopped */
+        PLD_THREAD_HELD,    /* someone serves for it, or it is stopped */
+        PLD_THREAD_AWAY,    /* someone serves for it while it runs outside of Polder (T7) */
+        PLD_THREAD_AWAITING /* the same, and it has come to enter, and waits */
 };
 
 struct pld_thread;
@@ -75,20 +77,26 @@ struct pld_thread *pld_thread_attach(void);
 void pld_threads_set_birth(unsigned char shading, bool black);
 void pld_threads_lock(void);
 void pld_threads_unlock(void);
+/* What a step needs of its thread. */
+enum pld_reach {
+        PLD_REACH_STACK, /* its stack and registers: it stands still */
+        PLD_REACH_STATE  /* what is written inside of Polder only: it may run elsewhere (T7) */
+};
 /* Every attached thread does the step once, by itself, or it is done for it.
  * Threads lock held; the caller is no mutator, or is in a blocking section. */
-void pld_threads_handshake_locked(pld_step step);
-/* Holds every thread, each after having done the step; until resumed. False: some
+void pld_threads_handshake_locked(pld_step step, enum pld_reach reach);
+/* Holds every thread, each after having done the step; until resumed. One that is held
+ * by PLD_REACH_STATE may run, but not enter Polder. False: some
  * did not come within within_ns (0: as long as it takes); the others are held all
  * the same, and must be resumed. */
-bool pld_threads_stop_locked(pld_step step, uint64_t within_ns);
+bool pld_threads_stop_locked(pld_step step, enum pld_reach reach, uint64_t within_ns);
 /* Returns when they could go on. */
 uint64_t pld_threads_resume_locked(void);
 void pld_threads_each_locked(pld_step visit);
 unsigned pld_threads_count_locked(void);
 
 /* Inside a step or while the thread is held: every word of its stack and
- * registers that may be a pointer. */
+ * registers that may be a pointer. Of one that runs elsewhere: none. */
 typedef void (*pld_stack_visit)(uintptr_t from, uintptr_t to, void *arg);
 void pld_thread_stack_each(struct pld_thread *thread, pld_stack_visit visit, void *arg);
 
@@ -116,9 +124,20 @@ void pld_thread_fork_prepare(void);
 void pld_thread_fork_parent(void);
 void pld_thread_fork_child(void);
 
+void pld_enter_slow(void);
+
+/* Inside; waits while somebody serves for the thread as for one that is outside (T7). */
+static inline void pld_look_up(void)
+{
+        if (pld_unlikely(polder_flag_(&polder_thread_.asked)))
+                pld_enter_slow();
+        pld_fence_acquire(); /* raise_flag()'s release; no instruction on x86-64 */
+}
+
 static inline void pld_enter(void)
 {
         polder_enter_();
+        pld_look_up();
 }
 
 static inline void pld_leave(void)

@@ -21,6 +21,7 @@
 #include "collector/roots.h"
 #include "collector/settings.h"
 #include "numa/node_thread.h"
+#include "numa/os.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -101,6 +102,7 @@ static void mark_shared(struct worker *worker)
 static void *run_worker(void *arg)
 {
         struct worker *worker = arg;
+        pld_os->thread_be_patient(); /* mutators that wake go first */
         for (;;) {
                 uint32_t seen = pld_load_acquire(&generation);
                 mark_shared(worker);

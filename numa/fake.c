@@ -863,6 +863,16 @@ static void fake_thread_be_prompt(void)
         pld_os_linux.thread_be_prompt();
 }
 
+static void fake_thread_be_patient(void)
+{
+        pld_os_linux.thread_be_patient();
+}
+
+static int fake_barrier_everywhere(void)
+{
+        return pld_os_linux.barrier_everywhere();
+}
+
 static void fake_thread_settle(const char *name, const cpu_set_t *on)
 {
         cpu_set_t none;
@@ -911,6 +921,8 @@ static const struct pld_os fake = {
         .thread_create = fake_thread_create,
         .thread_settle = fake_thread_settle,
         .thread_be_prompt = fake_thread_be_prompt,
+        .thread_be_patient = fake_thread_be_patient,
+        .barrier_everywhere = fake_barrier_everywhere,
 };
 
 static void seize(void)

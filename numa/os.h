@@ -88,6 +88,8 @@ struct pld_os {
         int (*thread_create)(pthread_t *out, size_t stack_bytes, void *(*fn)(void *), void *arg);
         void (*thread_settle)(const char *name, const cpu_set_t *cpus); /* the calling one */
         void (*thread_be_prompt)(void); /* the calling one waits for a CPU as little as may be */
+        void (*thread_be_patient)(void); /* the calling one lets others go first */
+        int (*barrier_everywhere)(void); /* every thread of the process passes a full barrier */
 };
 
 extern const struct pld_os pld_os_linux;

@@ -62,7 +62,8 @@ enum {
         MODE_PREFERRED_MANY = 5,          /* Linux 5.15 */
         MODE_WEIGHTED_INTERLEAVE = 6,     /* Linux 6.9 */
         MAXNODE = PLD_NODE_IDS + 1,       /* the kernel takes one less than it is told */
-        PROMPT_SLICE_NS = 100000,         /* the shortest that the kernel allows */
+        PROMPT_SLICE_NS = 100000,         /* the shortest that the kernel allows, */
+        PATIENT_SLICE_NS = 100000000,     /* and the longest */
         RESERVED = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
 };
 
@@ -621,18 +622,49 @@ struct scheduling {
         uint64_t runtime_ns, deadline_ns, period_ns;
 };
 
+static void ask_for_slices(uint32_t policy, uint64_t slice_ns)
+{
+        struct scheduling mine = { .size = sizeof mine };
+        if (syscall(SYS_sched_getattr, 0, &mine, sizeof mine, 0) || mine.policy != SCHED_OTHER)
+                return; /* forbidden, or the program's own choice */
+        mine.size = sizeof mine;
+        mine.policy = policy;
+        mine.runtime_ns = slice_ns;
+        syscall(SYS_sched_setattr, 0, &mine, 0);
+}
+
 /* Asks for short slices: who wants a CPU for a moment only is due earlier (EEVDF with
  * slices of the thread's choice, Linux 6.12; nothing changes before). No privilege is
  * needed, and the share of the CPU stays the same. Timers are not rounded up, either. */
 static void linux_thread_be_prompt(void)
 {
-        struct scheduling mine = { .size = sizeof mine };
         prctl(PR_SET_TIMERSLACK, 1);
-        if (syscall(SYS_sched_getattr, 0, &mine, sizeof mine, 0) || mine.policy != SCHED_OTHER)
-                return; /* forbidden, or the program's own choice */
-        mine.size = sizeof mine;
-        mine.runtime_ns = PROMPT_SLICE_NS;
-        syscall(SYS_sched_setattr, 0, &mine, 0);
+        ask_for_slices(SCHED_OTHER, PROMPT_SLICE_NS);
+}
+
+/* The other way round: it is due late, so whoever wakes beside it goes first, and as a batch
+ * thread it takes no CPU from others when it wakes. Its share stays the same here, too. */
+static void linux_thread_be_patient(void)
+{
+        prctl(PR_SET_TIMERSLACK, 1);
+        ask_for_slices(SCHED_BATCH, PATIENT_SLICE_NS);
+}
+
+/* Registered at the first use, and again in a child that was forked without. */
+static int linux_barrier_everywhere(void)
+{
+        static _Atomic bool refused;
+        enum { BARRIER = 1 << 3, REGISTER = 1 << 4 }; /* MEMBARRIER_CMD_PRIVATE_EXPEDITED… */
+        int saved = errno, result = -ENOSYS;
+        if (pld_load_relaxed(&refused))
+                return result;
+        if (!syscall(SYS_membarrier, BARRIER, 0, 0) ||
+            (!syscall(SYS_membarrier, REGISTER, 0, 0) && !syscall(SYS_membarrier, BARRIER, 0, 0)))
+                result = 0;
+        else
+                pld_store_relaxed(&refused, true);
+        errno = saved;
+        return result;
 }
 
 const struct pld_os pld_os_linux = {
@@ -673,4 +705,6 @@ const struct pld_os pld_os_linux = {
         .thread_create = linux_thread_create,
         .thread_settle = linux_thread_settle,
         .thread_be_prompt = linux_thread_be_prompt,
+        .thread_be_patient = linux_thread_be_patient,
+        .barrier_everywhere = linux_barrier_everywhere,
 };

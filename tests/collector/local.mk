@@ -1,6 +1,7 @@
 tests_collector_unit_SOURCES = \
 	tests/collector/collector_test.h \
 	tests/collector/test_thread.h \
+	tests/collector/test_away.c \
 	tests/collector/test_barrier.c \
 	tests/collector/test_blocking.c \
 	tests/collector/test_cycle.c \

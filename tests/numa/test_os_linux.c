@@ -311,6 +311,33 @@ static void *be_prompt(void *unused)
         return unused;
 }
 
+static void *be_patient(void *unused)
+{
+        setpriority(PRIO_PROCESS, 0, 5);
+        pld_os_linux.thread_be_patient();
+        cr_expect_eq(getpriority(PRIO_PROCESS, 0), 5, "its share of the CPU is what it was");
+        cr_expect_eq(sched_getscheduler(0), SCHED_BATCH);
+        return unused;
+}
+
+Test(os_linux, a_thread_may_let_others_go_first_and_keeps_its_share)
+{
+        pthread_t thread;
+        cr_assert_eq(pthread_create(&thread, NULL, be_patient, NULL), 0);
+        pthread_join(thread, NULL);
+}
+
+Test(os_linux, a_barrier_for_all_threads_is_had_again_in_a_child)
+{
+        int status, had = pld_os_linux.barrier_everywhere();
+        cr_expect(had == 0 || had == -ENOSYS);
+        pid_t child = fork();
+        if (child == 0)
+                _exit(pld_os_linux.barrier_everywhere() != had);
+        cr_assert_eq(waitpid(child, &status, 0), child);
+        cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 Test(os_linux, a_thread_may_ask_for_short_slices_and_keeps_its_share)
 {
         pthread_t thread;

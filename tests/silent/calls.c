@@ -56,6 +56,7 @@ static const struct {
         [CALL_SIGNAL] = { "rt_tgsigqueueinfo", SYS_rt_tgsigqueueinfo },
         [CALL_BARE_SIGNAL] = { "tgkill", SYS_tgkill },
         [CALL_SIGNAL_RETURN] = { "rt_sigreturn", SYS_rt_sigreturn },
+        [CALL_BARRIER] = { "membarrier", SYS_membarrier },
         [CALL_USAGE] = { "getrusage", SYS_getrusage },
         [CALL_READ] = { "read", SYS_read },
         [CALL_WRITE] = { "write", SYS_write },

@@ -14,6 +14,7 @@ enum call {
         CALL_SIGNAL,
         CALL_BARE_SIGNAL,
         CALL_SIGNAL_RETURN,
+        CALL_BARRIER,
         CALL_USAGE, /* from here on: the main thread's only */
         CALL_READ,
         CALL_WRITE,
