@@ -4,6 +4,7 @@ libpld_collector_la_SOURCES = \
 	collector/cycle.c collector/cycle.h \
 	collector/ephemeron.c \
 	collector/generation.c collector/generation.h \
+	collector/governor.c collector/governor.h \
 	collector/grey.c collector/grey.h \
 	collector/journal.c collector/journal.h \
 	collector/last_resort.c collector/last_resort.h \

@@ -1,20 +1,11 @@
 /* pacer.c: the heap's goal, the cycle's start, and the mutators' share.
  *
- * After Go's pacer (mgcpacer.go). The *goal* is the heap at which a cycle should
- * have ended: what was live plus a share of it, and of the roots. The *trigger* is
- * below the goal by what mutators will allocate while the cycle runs, as learnt
- * from the cycles before. If they allocate more, they *assist*: each reserved byte
- * owes so many bytes of scanning that the work is done when the goal is reached;
- * what workers have scanned is credit that pays first. Where that is not enough,
- * as when the collector's threads do not get a processor, mutators that allocate
- * give way for a moment at a time. A memory limit pulls the
- * goal down, until collecting would take half of the processors: then the limit
- * gives way, since a program that only collects is of no use (Go's leaky bucket).
- *
- * What was born while a cycle marked is taken for live without being looked at, and
- * much of it may be dead already. So the goal goes by what was marked alone: at a steady
- * live heap the process stays at a fixed multiple of it, however long the cycles take.
- * What was born has to fit in the growth, of which it leaves a half.
+ * The governor has the law (governor.c); here is what it is told, and what becomes of what
+ * it says. Threads tell what they allocated, and ask for a cycle when the heap is at the
+ * trigger. While a cycle marks each reserved byte is a debt of scanning; what workers have
+ * scanned is credit that pays first, and what is left the thread does itself, for a short
+ * while at a time. Where that is not enough, as when the collector's threads do not get a
+ * processor, mutators that allocate give way for a moment at a time.
  *
  * Young cycles come between: whenever a part of the room below the trigger has been
  * allocated. What they promote stays, so the next full cycle comes at the same heap as
@@ -32,6 +23,7 @@
 #include "base/check.h"
 #include "base/futex.h"
 #include "collector/cycle.h"
+#include "collector/governor.h"
 #include "collector/roots.h"
 #include "collector/settings.h"
 #include "collector/start.h"
@@ -40,14 +32,12 @@
 
 enum {
         TELL_BYTES = 32 << 10,
-        MIN_GOAL_BYTES = 4 << 20, /* times the percentage */
-        SLACK_BYTES = 4 << 20,    /* past the goal, before mutators give way */
+        LEAST_FLOOR = 32 << 20, MOST_FLOOR = 256 << 20,
+        FLOOR_OF_THREAD = 16 << 20,
         GIVE_WAY_NS = 100000,
         ASSIST_BYTES = 32 << 10,  /* of scanning in one assist, at most, */
         ASSIST_BITE = 2 << 10,    /* so much at a time, */
         ASSIST_NS = 100000,       /* until then */
-        YOUNG_PART = 4,           /* of the room, to be allocated between young cycles */
-        MIN_YOUNG_BYTES = 4 << 20,
 };
 
 static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_LEAF);
@@ -55,26 +45,25 @@ static _Atomic size_t live;             /* marked by the last cycle */
 static _Atomic size_t full_live;        /* K3: live after the last full cycle */
 static _Atomic size_t grown_up;         /* of that, what was there before it */
 static _Atomic size_t since;            /* allocated after the last flip */
-static _Atomic size_t goal, trigger;
+static _Atomic size_t goal, trigger, bound; /* see struct pld_aim */
+static _Atomic size_t young_room;       /* the same */
 static _Atomic size_t young_trigger;    /* of `since` */
 static _Atomic uint64_t allocated_ever;
 static _Atomic int percent;
 static _Atomic size_t limit;
+static _Atomic unsigned nmutators;      /* at the last flip */
 static _Atomic double debt_per_byte;    /* 0: nobody assists */
+static _Atomic bool late;               /* the cycle is, and workers shall not rest */
 static _Atomic int64_t credit;          /* scanned by workers, not yet used by assists */
 static _Atomic uint64_t scanned, marked;  /* by this cycle */
 static _Atomic uint64_t cycle_cpu_ns, total_cpu_ns;
 static _Atomic uint64_t nassists;
 
-/* Of full and of young cycles: */
-static double expected_scan[2];     /* lock: bytes, smoothed */
-static double expected_runway[2];   /* lock: bytes allocated while marking, smoothed */
-static bool young;                  /* the cycle's: it is one */
-static size_t since_at_begin, since_at_mark; /* the cycle's */
-static uint64_t last_end_ns;        /* the cycle's */
-static double limiter = 0;          /* the cycle's: CPU time above one half, ns */
-static bool limit_gives_way;        /* the cycle's */
-static _Atomic bool under_pressure; /* after the last cycle, and not yet reported */
+static struct pld_governor governor;    /* lock */
+static bool young;                      /* the cycle's: it is one */
+static size_t since_at_begin;           /* the cycle's */
+static uint64_t begin_ns, last_end_ns;  /* the cycle's */
+static _Atomic bool under_pressure;     /* after the last cycle, and not yet reported */
 static __thread bool reporting;
 
 static polder_pressure pressure_fn; /* lock */
@@ -89,68 +78,55 @@ static size_t other_bytes(size_t heap)
         return backed > heap + idle ? backed - heap - idle : 0;
 }
 
-static size_t wanted_goal(size_t base)
+/* What a heap grows by, be it ever so small. How fast a program allocates goes by the
+ * threads that run, and so does this. */
+static size_t floor_bytes(void)
 {
-        int p = pld_load_relaxed(&percent);
-        if (p < 0 || pld_settings.gc == POLDER_GC_OFF)
-                return SIZE_MAX;
-        size_t certain = pld_load_relaxed(&grown_up);
-        size_t grow = (size_t)((double)(certain + pld_roots_bytes()) * p / 100);
-        size_t least = (size_t)((double)MIN_GOAL_BYTES * p / 100);
-        size_t by_certain = certain + grow, by_all = base + grow / 2;
-        size_t to = by_certain > by_all ? by_certain : by_all;
-        return to > least ? to : least;
+        if (pld_settings.gc_floor)
+                return pld_settings.gc_floor;
+        unsigned n = pld_load_relaxed(&nmutators);
+        size_t running = n < pld_machine.ncpus ? n : pld_machine.ncpus;
+        size_t wanted = running * FLOOR_OF_THREAD;
+        return wanted < LEAST_FLOOR ? LEAST_FLOOR : wanted > MOST_FLOOR ? MOST_FLOOR : wanted;
 }
 
-static size_t headroom_of(size_t bound)
+static struct pld_heap_facts heap_facts(void)
 {
-        size_t wanted = bound / 32 > PLD_MIB ? bound / 32 : PLD_MIB;
-        return wanted < bound ? wanted : bound;
+        size_t now = pld_load_relaxed(&live);
+        return (struct pld_heap_facts){
+                .live = now,
+                .full_live = pld_load_relaxed(&full_live),
+                .certain = pld_load_relaxed(&grown_up),
+                .roots = pld_roots_bytes(),
+                .other = other_bytes(now),
+                .floor = floor_bytes(),
+                .limit = pld_load_relaxed(&limit),
+                .percent = pld_settings.gc == POLDER_GC_OFF ? -1 : pld_load_relaxed(&percent),
+        };
 }
 
-/* The highest heap that keeps the process within the limit. */
-static size_t limit_goal(size_t base)
+static struct pld_aim aim_now(void)
 {
-        size_t bound = pld_load_relaxed(&limit);
-        if (!bound || limit_gives_way)
-                return SIZE_MAX;
-        size_t taken = other_bytes(base) + headroom_of(bound);
-        size_t most = bound > taken ? bound - taken : 0;
-        return most > base + PLD_MIB ? most : base + PLD_MIB;
-}
-
-/* What may be allocated until a young cycle is due. */
-static size_t young_room(size_t base, size_t full_trigger)
-{
-        size_t room = full_trigger > base ? full_trigger - base : 0;
-        size_t least = room / 2 < MIN_YOUNG_BYTES ? room / 2 : MIN_YOUNG_BYTES;
-        return room / YOUNG_PART > least ? room / YOUNG_PART : least;
+        return (struct pld_aim){
+                .goal = pld_load_relaxed(&goal),
+                .trigger = pld_load_relaxed(&trigger),
+                .young_room = pld_load_relaxed(&young_room),
+                .bound = pld_load_relaxed(&bound),
+        };
 }
 
 static void set_goal(void)
 {
-        size_t base = pld_load_relaxed(&full_live);
-        size_t by_percent = wanted_goal(base), by_limit = limit_goal(pld_load_relaxed(&live));
-        size_t to = by_percent < by_limit ? by_percent : by_limit;
-        if (to < base)
-                to = base;
-        pld_store_relaxed(&goal, to);
-        pld_store_relaxed(&young_trigger, SIZE_MAX);
-        if (to == SIZE_MAX) {
-                pld_store_relaxed(&trigger, SIZE_MAX);
-                return;
-        }
+        struct pld_heap_facts facts = heap_facts();
         pld_lock(&lock);
-        double room = (double)(to - base);
-        double runway = expected_runway[false];
+        struct pld_aim aim = pld_governor_aim(&governor, &facts);
+        pld_store_relaxed(&goal, aim.goal);
+        pld_store_relaxed(&trigger, aim.trigger);
+        pld_store_relaxed(&bound, aim.bound);
+        pld_store_relaxed(&young_room, aim.young_room);
+        pld_store_relaxed(&young_trigger,
+                          pld_generation_has_marks() ? aim.young_room : SIZE_MAX);
         pld_unlock(&lock);
-        if (runway > 0.6 * room)
-                runway = 0.6 * room;
-        if (runway < 0.1 * room)
-                runway = 0.1 * room;
-        pld_store_relaxed(&trigger, to - (size_t)runway); /* K2 */
-        if (pld_generation_has_marks() && by_percent <= by_limit)
-                pld_store_relaxed(&young_trigger, young_room(base, to - (size_t)runway));
 }
 
 bool pld_pacer_wants_full_cycle(void)
@@ -165,11 +141,19 @@ bool pld_pacer_wants_cycle(void)
                pld_load_relaxed(&since) >= pld_load_relaxed(&young_trigger);
 }
 
+static struct pld_progress progress_now(void)
+{
+        return (struct pld_progress){
+                .young = young,
+                .heap = pld_load_relaxed(&live) + pld_load_relaxed(&since),
+                .at_begin = pld_load_relaxed(&live) + since_at_begin + pld_roots_bytes(),
+                .scanned = (double)pld_load_relaxed(&scanned),
+        };
+}
+
 bool pld_pacer_is_late(void)
 {
-        size_t heap = pld_load_relaxed(&live) + pld_load_relaxed(&since);
-        size_t end = pld_load_relaxed(&goal), start = pld_load_relaxed(&trigger);
-        return heap > start + (end - start) / 2;
+        return pld_load_relaxed(&late);
 }
 
 /* ---- Mutators ---------------------------------------------------------------------------- */
@@ -213,12 +197,11 @@ static bool pay_from_credit(struct pld_thread *self)
         return false;
 }
 
-/* The heap is well past its goal: the cycle is there, but does not get far enough. */
+/* The cycle is there, but does not get far enough. */
 static bool is_far_over_goal(void)
 {
-        size_t end = pld_load_relaxed(&goal);
-        size_t slack = end / 8 > SLACK_BYTES ? end / 8 : SLACK_BYTES;
-        return pld_load_relaxed(&live) + pld_load_relaxed(&since) > end + slack && end < SIZE_MAX;
+        struct pld_aim aim = aim_now();
+        return pld_governor_is_far_over(&aim, pld_load_relaxed(&live) + pld_load_relaxed(&since));
 }
 
 /* Leaves the processor to the collector for a moment, in a blocking section. */
@@ -281,6 +264,7 @@ void pld_pacer_assist(struct pld_thread *self)
 void pld_pacer_cycle_begins(bool is_young)
 {
         young = is_young;
+        begin_ns = pld_now_ns();
         since_at_begin = pld_load_relaxed(&since);
         pld_store_relaxed(&scanned, 0);
         pld_store_relaxed(&marked, 0);
@@ -290,7 +274,6 @@ void pld_pacer_cycle_begins(bool is_young)
 
 void pld_pacer_marking_begins(void)
 {
-        since_at_mark = pld_load_relaxed(&since);
         pld_pacer_update();
 }
 
@@ -305,39 +288,47 @@ void pld_pacer_add_work(uint64_t scanned_bytes, uint64_t marked_bytes, uint64_t 
 
 void pld_pacer_update(void)
 {
-        size_t target = pld_load_relaxed(&goal);
-        size_t heap = pld_load_relaxed(&live) + pld_load_relaxed(&since);
+        struct pld_aim aim = aim_now();
+        struct pld_progress progress = progress_now();
         pld_lock(&lock);
-        double left = expected_scan[young] - (double)pld_load_relaxed(&scanned);
-        double least = 0.05 * expected_scan[young];
+        pld_store_relaxed(&debt_per_byte, pld_governor_debt(&governor, &aim, &progress));
+        pld_store_relaxed(&late, pld_governor_is_late(&governor, &aim, &progress));
         pld_unlock(&lock);
-        if (target == SIZE_MAX || (left <= 0 && least <= 0)) {
-                pld_store_relaxed(&debt_per_byte, 0);
-                return;
-        }
-        if (left < least)
-                left = least;
-        double room = target > heap ? (double)(target - heap) : 0;
-        double floor = 0.02 * (double)target;
-        pld_store_relaxed(&debt_per_byte, left / (room > floor ? room : floor));
 }
 
 double pld_pacer_expects(void)
 {
         pld_lock(&lock);
-        double bytes = expected_scan[young];
+        double bytes = governor.scan[young];
         pld_unlock(&lock);
         return bytes;
 }
 
-static double smoothed(double old, double fresh)
+static void learn(size_t total, size_t born, size_t found)
 {
-        return old == 0 ? fresh : 0.5 * old + 0.5 * fresh;
+        uint64_t now_ns = pld_now_ns();
+        double ncpus = pld_machine.ncpus;
+        struct pld_cycle_facts facts = {
+                .young = young,
+                .scanned = (double)pld_load_relaxed(&scanned),
+                .marked = (double)found,
+                .born = (double)born,
+                .allocated = (double)total,
+                .mark_cpu = (double)pld_load_relaxed(&cycle_cpu_ns),
+                .mark_span = (double)(now_ns - begin_ns) * ncpus,
+                .span = last_end_ns ? (double)(now_ns - last_end_ns) * ncpus : 0,
+                .second = (double)PLD_NS_PER_S * ncpus,
+        };
+        last_end_ns = now_ns;
+        pld_lock(&lock);
+        pld_governor_learn(&governor, &facts);
+        pld_unlock(&lock);
 }
 
 void pld_pacer_marking_ends(void)
 {
         /* Mutators are held. What was allocated while marking was born black. */
+        pld_store_relaxed(&nmutators, pld_threads_count_locked());
         size_t total = pld_load_relaxed(&since);
         size_t born = total - since_at_begin;
         pld_store_relaxed(&debt_per_byte, 0);
@@ -348,16 +339,13 @@ void pld_pacer_marking_ends(void)
                 pld_store_relaxed(&grown_up, found);
         }
         pld_store_relaxed(&since, 0);
-        pld_lock(&lock);
-        expected_scan[young] = smoothed(expected_scan[young], (double)pld_load_relaxed(&scanned));
-        expected_runway[young] = smoothed(expected_runway[young], 1.2 * (double)born);
-        pld_unlock(&lock);
+        learn(total, born, found);
 }
 
 struct pld_survey pld_pacer_survey(size_t nslots)
 {
         size_t end = pld_load_relaxed(&trigger), now = pld_load_relaxed(&live);
-        size_t room = young_room(pld_load_relaxed(&full_live), end);
+        size_t room = pld_load_relaxed(&young_room);
         double part = pld_load_relaxed(&percent) / 100.0;
         return (struct pld_survey){
                 .young = young,
@@ -365,35 +353,18 @@ struct pld_survey pld_pacer_survey(size_t nslots)
                 .marked = pld_load_relaxed(&marked),
                 .live = now,
                 .nslots = nslots,
-                .is_full_due = young && end != SIZE_MAX && now + room > end,
+                .is_full_due = young && end != SIZE_MAX && (now >= end || room > end - now),
                 .reference = part < 0.25 ? 0.25 : part > 4 ? 4 : part,
         };
 }
 
-/* CPU time of collecting above one half of what there is, kept as in a bucket. */
-static void fill_bucket(void)
-{
-        uint64_t now_ns = pld_now_ns();
-        double span = last_end_ns ? (double)(now_ns - last_end_ns) * pld_machine.ncpus : 0;
-        last_end_ns = now_ns;
-        limiter += (double)pld_load_relaxed(&cycle_cpu_ns) - 0.5 * span;
-        double most = (double)PLD_NS_PER_S * pld_machine.ncpus;
-        if (limiter < 0)
-                limiter = 0;
-        if (limiter > most)
-                limiter = most;
-        limit_gives_way = limiter >= 0.5 * most;
-}
-
 void pld_pacer_cycle_ends(void)
 {
-        size_t bound = pld_load_relaxed(&limit);
-        size_t base = pld_load_relaxed(&live);
-        fill_bucket();
+        struct pld_heap_facts facts = heap_facts();
         set_goal();
-        size_t room = bound / 32 > PLD_MIB ? bound / 32 : PLD_MIB;
-        pld_store_relaxed(&under_pressure, bound && (limit_gives_way ||
-                                                     base + other_bytes(base) + room > bound));
+        pld_lock(&lock);
+        pld_store_relaxed(&under_pressure, pld_governor_is_pressed(&governor, &facts));
+        pld_unlock(&lock);
 }
 
 void pld_pacer_report_pressure(void)
@@ -434,7 +405,7 @@ void pld_pacer_fork_done(void)
 static size_t set_limit(size_t nbytes)
 {
         size_t former = pld_exchange_relaxed(&limit, nbytes);
-        pld_ahead_set_limit(nbytes ? nbytes - headroom_of(nbytes) + 1 : 0); /* 0: none */
+        pld_ahead_set_limit(nbytes ? nbytes - pld_governor_headroom(nbytes) + 1 : 0); /* 0: none */
         set_goal();
         return former;
 }

@@ -17,7 +17,7 @@ static const char *const names[] = {
         "POLDER_DEBUG",     "POLDER_DECAY_MS",   "POLDER_GC",           "POLDER_GC_PERCENT",
         "POLDER_LOCK",      "POLDER_MAX_CACHES", "POLDER_MAX_SPANS",    "POLDER_MEMORY_LIMIT",
         "POLDER_NODES",     "POLDER_PAGES",      "POLDER_PREFAULT",     "POLDER_RESERVE",
-        "POLDER_WORKERS",   "POLDER_GENERATIONS",
+        "POLDER_WORKERS",   "POLDER_GENERATIONS", "POLDER_GC_FLOOR",
 };
 
 static bool is_known(const char *variable, size_t nbytes)
@@ -36,9 +36,9 @@ static void complain_of_unknown(void)
                         continue;
                 if (!is_known(*variable, (size_t)(end - *variable)))
                         pld_say("%.*s is not a setting of Polder's; the settings are POLDER_DEBUG, "
-                                "_DECAY_MS, _GC, _GC_PERCENT, _GENERATIONS, _LOCK, _MAX_CACHES, "
-                                "_MAX_SPANS, _MEMORY_LIMIT, _NODES, _PAGES, _PREFAULT, _RESERVE, "
-                                "_WORKERS",
+                                "_DECAY_MS, _GC, _GC_FLOOR, _GC_PERCENT, _GENERATIONS, _LOCK, "
+                                "_MAX_CACHES, _MAX_SPANS, _MEMORY_LIMIT, _NODES, _PAGES, "
+                                "_PREFAULT, _RESERVE, _WORKERS",
                                 (int)(end - *variable), *variable);
         }
 }
@@ -119,6 +119,7 @@ void pld_options_from_environment(struct polder_options *options)
         int64_t number = 100;
         if (pld_setting_int("POLDER_GC_PERCENT", -1, 1000000, &number))
                 options->gc_percent = (int)number;
+        pld_setting_size("POLDER_GC_FLOOR", &options->gc_floor);
         number = 0;
         if (pld_setting_int("POLDER_WORKERS", 0, 1024, &number))
                 options->workers_per_node = (int)number;
@@ -154,6 +155,7 @@ int pld_options_apply(const struct polder_options *options, struct pld_arena_set
         struct pld_collector_settings wanted = {
                 .gc = options->gc,
                 .gc_percent = options->gc_percent,
+                .gc_floor = options->gc_floor,
                 .memory_limit = options->memory_limit,
                 .memory_limit_hard = options->memory_limit_hard,
                 .workers_per_node = options->workers_per_node,

@@ -9,6 +9,7 @@
 struct pld_collector_settings {
         enum polder_gc gc;     /* POLDER_GC */
         int gc_percent;        /* POLDER_GC_PERCENT; negative: off */
+        size_t gc_floor;       /* POLDER_GC_FLOOR, bytes; 0: by the number of threads */
         size_t memory_limit;   /* POLDER_MEMORY_LIMIT; 0: none */
         bool memory_limit_hard; /* the same, with ",hard" */
         int generations;       /* POLDER_GENERATIONS: 1, 0, or -1: while it pays */

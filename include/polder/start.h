@@ -33,6 +33,9 @@ struct polder_options {
         bool lock;                    /* what is backed is locked in memory, as far as allowed */
         int generations;              /* 1: most cycles look at young objects only; 0: none does;
                                        * -1: while it pays */
+        size_t gc_floor;              /* a heap grows by so much between collections, times
+                                       * gc_percent / 100, however little lives; 0: 16 MiB for
+                                       * each thread that can run, 32 to 256 MiB in all */
 };
 
 void polder_options_init(struct polder_options *options);

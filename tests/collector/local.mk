@@ -8,6 +8,7 @@ tests_collector_unit_SOURCES = \
 	tests/collector/test_ephemeron.c \
 	tests/collector/test_fiber.c \
 	tests/collector/test_generation.c \
+	tests/collector/test_governor.c \
 	tests/collector/test_grey.c \
 	tests/collector/test_handshake.c \
 	tests/collector/test_histograms.c \
@@ -27,7 +28,7 @@ tests_collector_unit_SOURCES = \
 	tests/collector/test_weak_table.c \
 	tests/collector/test_worker.c
 tests_collector_unit_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
-tests_collector_unit_LDADD = libpld_fake.la $(FLOOR3) $(CRITERION_LIBS)
+tests_collector_unit_LDADD = libpld_fake.la $(FLOOR3) $(CRITERION_LIBS) -lm
 
 if HAVE_CRITERION
 if !TSAN

@@ -1,7 +1,9 @@
 #include "tests/collector/collector_test.h"
 
+#include "collector/cycle.h"
 #include "collector/generation.h"
 #include "collector/journal.h"
+#include "collector/pacer.h"
 #include "collector/thread.h"
 
 #include <stdio.h>
@@ -511,6 +513,16 @@ Test(generation, the_first_cycle_of_a_forked_child_is_a_full_one, .timeout = 60)
         collect_young();
 }
 
+/* However long the collector's thread has to wait for a processor. */
+static void let_cycles_end(void)
+{
+        while (pld_pacer_wants_cycle()) {
+                pld_cycle_request_automatic();
+                polder_safepoint();
+                sched_yield();
+        }
+}
+
 /* An old structure of some size, and garbage beside it, with cycles as they come. */
 static void *live_a_while(void *unused)
 {
@@ -520,8 +532,11 @@ static void *live_a_while(void *unused)
                 list = node_new(list, i);
         polder_store(&roots[4], list);
         list = NULL;
-        for (uintptr_t i = 0; i < 20000000; i++)
+        for (uintptr_t i = 0; i < 20000000; i++) {
                 node_new(NULL, i);
+                if (i % 1024 == 0)
+                        let_cycles_end();
+        }
         uintptr_t n = 0;
         for (list = polder_load(&roots[4]); list; list = polder_load(&list->next))
                 n++;

@@ -1,8 +1,16 @@
 #include "tests/collector/collector_test.h"
 
 #include "collector/pacer.h"
+#include "numa/fake.h"
 
 #include <inttypes.h>
+
+/* So that heaps of a few MiB are no small ones. */
+static void start_with_floor(const char *floor)
+{
+        setenv("POLDER_GC_FLOOR", floor, 1);
+        collected_start_as("concurrent", "");
+}
 
 static void *hold_bytes(void *nbytes)
 {
@@ -39,7 +47,7 @@ static void expect_near(size_t value, size_t wanted, const char *what)
 
 Test(pacer, the_goal_is_what_lives_and_the_percentage_of_it)
 {
-        collected_start_as("concurrent", "");
+        start_with_floor("4M");
         hold(20 << 20);
         collect_both_ways();
         expect_near(stats_now().live_bytes, 20 << 20, "live");
@@ -50,18 +58,81 @@ Test(pacer, the_goal_is_what_lives_and_the_percentage_of_it)
         expect_near(goal(), 80 << 20, "at 300");
 }
 
-Test(pacer, a_small_heap_grows_to_a_minimum)
+Test(pacer, a_small_heap_grows_by_the_floor)
 {
+        start_with_floor("6M");
+        collect_both_ways();
+        expect_near(goal(), 6 << 20, "at 100");
+        polder_set_gc_percent(200);
+        expect_near(goal(), 12 << 20, "at 200");
+        polder_set_gc_percent(50);
+        hold(4 << 20);
+        collect_both_ways();
+        expect_near(goal(), 7 << 20, "at 50, beside 4 MiB");
+}
+
+Test(pacer, a_heap_above_the_floor_knows_nothing_of_it)
+{
+        start_with_floor("16M");
+        hold(20 << 20);
+        collect_both_ways();
+        expect_near(goal(), 40 << 20, "at 100");
+        polder_set_gc_percent(50);
+        expect_near(goal(), 30 << 20, "at 50");
+}
+
+static void *attach_and_wait(void *arg)
+{
+        struct gang *gang = arg;
+        polder_thread_attach();
+        pld_add_release(&gang->nready, 1);
+        polder_blocking_begin();
+        while (!pld_load_acquire(&gang->done))
+                sched_yield();
+        polder_blocking_end();
+        return NULL;
+}
+
+Test(pacer, the_floor_goes_by_the_threads_that_can_run)
+{
+        struct gang gang;
+        pld_fake_reset();
+        pld_fake_add_node(0, 64, 4 * PLD_GIB);
+        pld_fake_install();
         collected_start_as("concurrent", "");
         collect_both_ways();
-        expect_near(goal(), 4 << 20, "at 100");
-        polder_set_gc_percent(200);
-        expect_near(goal(), 8 << 20, "at 200");
+        expect_near(goal(), 32 << 20, "one thread");
+        gang_start(&gang, 8, attach_and_wait);
+        collect_both_ways();
+        expect_near(goal(), 8 * (16 << 20), "eight");
+        gang_stop(&gang);
+        collect_both_ways();
+        expect_near(goal(), 32 << 20, "one again");
+}
+
+Test(pacer, a_program_that_allocates_little_grows_little)
+{
+        collected_start_as("concurrent", "");
+        hold(100 << 10);
+        for (int i = 0; i < 20; i++)
+                on_a_thread(churn_bytes, &(size_t){ 100 << 10 });
+        /* Two huge pages, and one that may be ready ahead. */
+        cr_expect_leq(stats_now().resident_bytes, 6 << 20);
+        cr_expect_eq(stats_now().cycles, 0);
+}
+
+Test(pacer, a_memory_limit_comes_before_the_floor)
+{
+        start_with_floor("64M");
+        collect_both_ways();
+        expect_near(goal(), 64 << 20, "without");
+        polder_set_memory_limit(24 << 20);
+        cr_expect_lt(goal(), 24 << 20);
 }
 
 Test(pacer, the_trigger_is_between_what_lives_and_the_goal)
 {
-        collected_start_as("concurrent", "");
+        start_with_floor("1M");
         for (int i = 0; i < 5; i++) {
                 hold(3 << 20);
                 collect_both_ways();
@@ -73,7 +144,7 @@ Test(pacer, the_trigger_is_between_what_lives_and_the_goal)
 
 Test(pacer, negative_is_off_and_positive_on_again)
 {
-        collected_start_as("concurrent", "");
+        start_with_floor("4M");
         cr_expect_eq(polder_set_gc_percent(-1), 100);
         cr_expect_eq(goal(), SIZE_MAX);
         uint64_t cycles = stats_now().cycles;
@@ -87,7 +158,7 @@ Test(pacer, negative_is_off_and_positive_on_again)
 Test(pacer, a_percentage_from_the_environment_counts)
 {
         setenv("POLDER_GC_PERCENT", "25", 1);
-        collected_start_as("concurrent", "");
+        start_with_floor("4M");
         hold(20 << 20);
         collect_both_ways();
         expect_near(goal(), 25 << 20, "at 25");
@@ -131,7 +202,7 @@ Test(pacer, a_cycle_is_asked_for_at_the_trigger_and_leaves_what_lives, .timeout 
 {
         enum { HELD = 16 << 20, ROUNDS = 20 };
         setenv("POLDER_GENERATIONS", "0", 1); /* else what young cycles leave lives, too */
-        collected_start_as("concurrent", "");
+        start_with_floor("4M");
         hold(HELD);
         collect_both_ways();
         uint64_t cycles = stats_now().cycles;
@@ -167,7 +238,7 @@ Test(pacer, memory_is_backed_for_the_highest_heap_and_no_more, .timeout = 120)
          * page that is ready for the next (ahead.c, A1). */
         enum { UNSWEPT = 2 << 20, AHEAD = 2 << 20 };
         size_t highest = 0;
-        collected_start_as("concurrent", "");
+        start_with_floor("4M");
         hold(16 << 20);
         collect_both_ways();
         for (int i = 0; i < 20; i++) {
@@ -183,7 +254,7 @@ Test(pacer, memory_is_backed_for_the_highest_heap_and_no_more, .timeout = 120)
 
 Test(pacer, a_memory_limit_pulls_the_goal_down)
 {
-        collected_start_as("concurrent", "");
+        start_with_floor("4M");
         hold(20 << 20);
         collect_both_ways();
         size_t before = goal();
@@ -199,7 +270,7 @@ Test(pacer, with_percent_off_the_limit_alone_makes_cycles, .timeout = 60)
 {
         setenv("POLDER_GC_PERCENT", "-1", 1);
         setenv("POLDER_MEMORY_LIMIT", "24M", 1);
-        collected_start_as("concurrent", "");
+        start_with_floor("4M");
         hold(4 << 20);
         on_a_thread(churn_in_step, (size_t[]){ 100 << 20, 1024 });
         cr_expect_gt(stats_now().cycles, 4);
@@ -209,7 +280,7 @@ Test(pacer, with_percent_off_the_limit_alone_makes_cycles, .timeout = 60)
 Test(pacer, the_limit_is_no_wall)
 {
         setenv("POLDER_MEMORY_LIMIT", "8M", 1);
-        collected_start_as("concurrent", "");
+        start_with_floor("4M");
         hold(32 << 20);
         collect_both_ways();
         cr_expect_geq(stats_now().live_bytes, 32 << 20);
@@ -259,7 +330,7 @@ Test(pacer, what_was_allocated_is_counted)
 
 Test(pacer, large_objects_count, .timeout = 60)
 {
-        collected_start_as("concurrent", "");
+        start_with_floor("4M");
         on_a_thread(churn_in_step, (size_t[]){ 200 << 20, 1 << 20 });
         cr_expect_geq(stats_now().cycles, 40);
         size_t least_goal = 4 << 20, one_more = 1 << 20;

@@ -56,6 +56,7 @@ Test(settings, each_malformed_one_is_one_line_that_names_it_and_the_default)
                 { "POLDER_GC_PERCENT", "-2" },
                 { "POLDER_GC_PERCENT", "many" },
                 { "POLDER_GC_PERCENT", "100%" },
+                { "POLDER_GC_FLOOR", "much" },
                 { "POLDER_WORKERS", "-1" },
                 { "POLDER_WORKERS", "1.5" },
                 { "POLDER_MEMORY_LIMIT", "lots" },
@@ -114,6 +115,7 @@ Test(settings, the_environment_sets_the_options)
         struct polder_options options;
         setenv("POLDER_GC", "stw", 1);
         setenv("POLDER_GC_PERCENT", "33", 1);
+        setenv("POLDER_GC_FLOOR", "5M", 1);
         setenv("POLDER_WORKERS", "3", 1);
         setenv("POLDER_MEMORY_LIMIT", "64M,hard", 1);
         setenv("POLDER_MAX_SPANS", "7", 1);
@@ -127,6 +129,7 @@ Test(settings, the_environment_sets_the_options)
         cr_expect_eq(options.struct_size, sizeof options);
         cr_expect_eq(options.gc, POLDER_GC_STW);
         cr_expect_eq(options.gc_percent, 33);
+        cr_expect_eq(options.gc_floor, 5 << 20);
         cr_expect_eq(options.workers_per_node, 3);
         cr_expect_eq(options.memory_limit, 64 << 20);
         cr_expect(options.memory_limit_hard);
@@ -145,6 +148,7 @@ Test(settings, without_an_environment_the_defaults_are_as_documented)
         polder_options_init(&options);
         cr_expect_eq(options.gc, POLDER_GC_CONCURRENT);
         cr_expect_eq(options.gc_percent, 100);
+        cr_expect_eq(options.gc_floor, 0);
         cr_expect_eq(options.workers_per_node, 0);
         cr_expect_eq(options.memory_limit, 0);
         cr_expect_not(options.memory_limit_hard);

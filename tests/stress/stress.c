@@ -583,6 +583,7 @@ int main(int argc, char **argv)
         if (nthreads < 1 || nthreads > MAX_THREADS)
                 return 2;
         setenv("POLDER_DEBUG", "verify", 0);
+        setenv("POLDER_GC_FLOOR", "4M", 0); /* more cycles */
         setenv("POLDER_GENERATIONS", strcmp(mode, "young") ? "0" : "1", 0);
         printf("stress: seconds=%g threads=%u seed=%llu mode=%s\n", seconds, nthreads,
                (unsigned long long)seed, mode);
