@@ -207,8 +207,7 @@ static void begin_marking(void)
         pld_roots_begin();
         pld_records_shade(&own);
         begin_with_old();
-        pld_pacer_add_work(own.scanned_bytes, own.marked_bytes, pld_now_ns() - start_ns);
-        own.scanned_bytes = own.marked_bytes = 0;
+        pld_pacer_add_work(&own, pld_now_ns() - start_ns);
         pld_pacer_marking_begins();
         if (wants_workers())
                 pld_workers_wake();

@@ -10,6 +10,11 @@
  * next is put off for twice as many full cycles: so a wrong guess costs little, and less
  * as time goes by.
  *
+ * Large objects, which have a span each, are aged apart: often they are the tables and
+ * buffers that stay where small objects die, or the other way round. So each kind has a
+ * survival rate, by which it counts when a young cycle is due: what stays does not hurry
+ * it. And a large object without pointers costs a mark bit, however large it is.
+ *
  * G1  the marks are kept or cleared by the sweep after the flip that said so; all the
  *     threads note slots, or none does, from the same stop on.
  * G2  where full cycles come next the marks are cleared by the sweep, in passing. Only a
@@ -27,11 +32,17 @@ enum {
         SLOT_BYTES = 16              /* what a slot costs, in bytes marked */
 };
 
+enum kind { SMALL, LARGE };
+
+static const double least_hope = 0.125; /* that a kind dies, so that a change is noticed */
+
 static _Atomic bool has_marks;
 static bool on;                      /* where the setting leaves it to us: it pays */
 static unsigned pause = FIRST_PAUSE; /* full cycles to the next trial but one */
 static unsigned left = 1;            /* full cycles to the next one */
 static double yield;                 /* smoothed, of young cycles since on; 0: none yet */
+
+static _Atomic double survival[2];   /* smoothed, of young cycles: the part that lived */
 
 static _Atomic uint64_t nyoung, young_bytes, promoted_bytes, nslots;
 static _Atomic size_t old_bytes;
@@ -46,11 +57,45 @@ bool pld_generation_may_be_young(void)
         return pld_generation_has_marks() && !pld_journal_is_void();
 }
 
+static size_t less(size_t whole, size_t part)
+{
+        return whole > part ? whole - part : 0;
+}
+
 static double yield_of(const struct pld_survey *survey)
 {
-        size_t spent = survey->marked + SLOT_BYTES * survey->nslots;
-        size_t freed = survey->before > survey->marked ? survey->before - survey->marked : 0;
+        size_t small = survey->marked - survey->marked_large, large = survey->marked_large;
+        size_t freed = less(less(survey->before, survey->before_large), small) +
+                       less(survey->before_large, large);
+        if (large > survey->scanned)
+                large = survey->scanned;
+        size_t spent = small + large + SLOT_BYTES * survey->nslots;
         return (double)freed / (double)(spent + 4096);
+}
+
+static void age(enum kind kind, size_t before, size_t lived)
+{
+        if (before == 0)
+                return;
+        double part = lived < before ? (double)lived / (double)before : 1;
+        double old = pld_load_relaxed(&survival[kind]);
+        pld_store_relaxed(&survival[kind], 0.5 * old + 0.5 * part);
+}
+
+static double hope(enum kind kind)
+{
+        double part = 1 - pld_load_relaxed(&survival[kind]);
+        return part < least_hope ? least_hope : part;
+}
+
+/* What lives of both kinds alike makes no cycle late: there is less to be freed then, and
+ * no less reason to free it. So hopes count by the higher one. */
+bool pld_generation_is_due(size_t allocated, size_t large, size_t nbytes)
+{
+        double of_small = hope(SMALL), of_large = hope(LARGE);
+        double highest = of_small > of_large ? of_small : of_large;
+        double sum = of_small * (double)less(allocated, large) + of_large * (double)large;
+        return sum >= highest * (double)nbytes;
 }
 
 static void look_at_young(const struct pld_survey *survey)
@@ -98,6 +143,9 @@ bool pld_generation_flip(const struct pld_survey *survey)
                 pld_add_relaxed(&young_bytes, survey->before);
                 pld_add_relaxed(&promoted_bytes, survey->marked);
                 pld_add_relaxed(&nslots, survey->nslots);
+                age(SMALL, less(survey->before, survey->before_large),
+                    survey->marked - survey->marked_large);
+                age(LARGE, survey->before_large, survey->marked_large);
         }
         bool keep = wants_marks(survey) && !survey->is_full_due; /* G2 */
         pld_store_relaxed(&has_marks, keep);

@@ -21,8 +21,11 @@ bool pld_generation_may_be_young(void);
 /* What a cycle has found, in bytes. */
 struct pld_survey {
         bool young;       /* the cycle was */
-        size_t before;    /* allocated between the last flip and the cycle's begin */
-        size_t marked;    /* newly, by the cycle */
+        size_t before;    /* allocated between the last flip and the cycle's begin, */
+        size_t before_large; /* of that, in large objects */
+        size_t marked;    /* newly, by the cycle, */
+        size_t marked_large; /* the same */
+        size_t scanned;   /* of what was marked, and roots */
         size_t live;      /* after it, with what was old and what was born */
         size_t nslots;    /* that were in the journal */
         bool is_full_due; /* the next cycle had better be a full one */
@@ -30,6 +33,10 @@ struct pld_survey {
 };
 /* In the flip: are the marks kept? */
 bool pld_generation_flip(const struct pld_survey *survey);
+
+/* Any thread: with so much allocated, and that much of it in large objects, what a young
+ * cycle would free is what it should free, as the objects of either kind use to live. */
+bool pld_generation_is_due(size_t allocated, size_t large, size_t nbytes);
 
 void pld_generation_read(struct polder_stats *stats);
 

@@ -127,11 +127,11 @@ struct pld_aim pld_governor_aim(const struct pld_governor *governor,
         };
 }
 
-bool pld_governor_is_pressed(const struct pld_governor *governor, const struct pld_heap_facts *facts)
+bool pld_governor_is_pressed(const struct pld_governor *governor,
+                             const struct pld_heap_facts *facts)
 {
-        return facts->limit && (governor->limit_gives_way ||
-                                facts->live + facts->other + larger(facts->limit / 32, PLD_MIB) >
-                                        facts->limit);
+        size_t takes = facts->live + facts->other + larger(facts->limit / 32, PLD_MIB);
+        return facts->limit && (governor->limit_gives_way || takes > facts->limit);
 }
 
 /* ---- While a cycle marks ---------------------------------------------------------------- */
@@ -171,7 +171,8 @@ bool pld_governor_is_late(const struct pld_governor *governor, const struct pld_
 
 bool pld_governor_is_far_over(const struct pld_aim *aim, size_t heap)
 {
-        return aim->goal < SIZE_MAX && heap > aim->goal + larger((aim->bound - aim->goal) / 2, LEAST_SLACK);
+        size_t slack = larger((aim->bound - aim->goal) / 2, LEAST_SLACK);
+        return aim->goal < SIZE_MAX && heap > aim->goal + slack;
 }
 
 /* ---- After it ------------------------------------------------------------------------------ */

@@ -64,7 +64,7 @@ double pld_governor_debt(const struct pld_governor *governor, const struct pld_a
 /* The workers' share of the CPUs does not suffice: the cycle is behind. */
 bool pld_governor_is_late(const struct pld_governor *governor, const struct pld_aim *aim,
                           const struct pld_progress *progress);
-/* How far the heap is past its goal, as a part of what is too far: 1 and above is. */
+/* The heap is so far past its goal that who allocates has to give way. */
 bool pld_governor_is_far_over(const struct pld_aim *aim, size_t heap);
 
 /* What a cycle was like, when it ends. */

@@ -88,6 +88,8 @@ static inline void shade(struct pld_marker *marker, struct pld_span *span, size_
         if (!pld_span_mark(span, i))
                 return;
         marker->marked_bytes += span->nbytes;
+        if (pld_unlikely(span->class == PLD_CLASS_LARGE))
+                marker->large_bytes += span->nbytes;
         if (span->shape->kind != PLD_SHAPE_LEAF)
                 push(&marker->grey, marker->node,
                      pld_span_object(span, i) | (uintptr_t)span->form << PLD_PLACE_FORM_SHIFT);
@@ -174,8 +176,11 @@ static inline bool mark_one(const struct pld_candidate *found)
 static inline bool count_marked(struct pld_marker *marker, const struct pld_candidate *found)
 {
         const struct pld_form *form = &pld_forms[pld_place_form(found->place)];
-        marker->marked_bytes +=
-            pld_likely(form->nbytes) ? form->nbytes : pld_place_span(found->place)->nbytes;
+        marker->marked_bytes += form->nbytes;
+        if (pld_unlikely(!form->nbytes)) {
+                marker->marked_bytes += pld_place_span(found->place)->nbytes;
+                marker->large_bytes += pld_place_span(found->place)->nbytes;
+        }
         return form->kind != PLD_FORM_LEAF;
 }
 

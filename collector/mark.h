@@ -28,7 +28,8 @@ struct pld_marker {
         unsigned node;                              /* whose queue it fills */
         bool at_home;  /* leaves other nodes' objects to their workers */
         bool has_credit;
-        uint64_t marked_bytes, scanned_bytes; /* since they were last collected */
+        uint64_t marked_bytes, scanned_bytes; /* since they were last collected, */
+        uint64_t large_bytes;                 /* and of those marked, in large objects */
         uint64_t sent;                        /* references sent to other nodes */
         /* Objects that have been asked for, to be scanned in this batch, and in the next. */
         uintptr_t batch[2][PLD_MARK_BATCH];

@@ -249,7 +249,7 @@ static PLD_NOINLINE void *new_large(struct pld_shape *shape, size_t nbytes, int 
         pld_enter();
         pld_central_add_large(span->collected.central, span, self->black);
         polder_thread_.self[PLD_SELF_NEWEST] = object;
-        pld_pacer_note(self, span->nbytes);
+        pld_pacer_note_large(self, span->nbytes);
         pld_leave();
         return object;
 }

@@ -44,7 +44,8 @@ static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_LEAF);
 static _Atomic size_t live;             /* marked by the last cycle */
 static _Atomic size_t full_live;        /* K3: live after the last full cycle */
 static _Atomic size_t grown_up;         /* of that, what was there before it */
-static _Atomic size_t since;            /* allocated after the last flip */
+static _Atomic size_t since;            /* allocated after the last flip, */
+static _Atomic size_t since_large;      /* of that, in large objects */
 static _Atomic size_t goal, trigger, bound; /* see struct pld_aim */
 static _Atomic size_t young_room;       /* the same */
 static _Atomic size_t young_trigger;    /* of `since` */
@@ -55,13 +56,14 @@ static _Atomic unsigned nmutators;      /* at the last flip */
 static _Atomic double debt_per_byte;    /* 0: nobody assists */
 static _Atomic bool late;               /* the cycle is, and workers shall not rest */
 static _Atomic int64_t credit;          /* scanned by workers, not yet used by assists */
-static _Atomic uint64_t scanned, marked;  /* by this cycle */
+static _Atomic uint64_t scanned, marked;  /* by this cycle, */
+static _Atomic uint64_t marked_large;     /* of that, in large objects */
 static _Atomic uint64_t cycle_cpu_ns, total_cpu_ns;
 static _Atomic uint64_t nassists;
 
 static struct pld_governor governor;    /* lock */
 static bool young;                      /* the cycle's: it is one */
-static size_t since_at_begin;           /* the cycle's */
+static size_t since_at_begin, large_at_begin; /* the cycle's */
 static uint64_t begin_ns, last_end_ns;  /* the cycle's */
 static _Atomic bool under_pressure;     /* after the last cycle, and not yet reported */
 static __thread bool reporting;
@@ -137,8 +139,10 @@ bool pld_pacer_wants_full_cycle(void)
 
 bool pld_pacer_wants_cycle(void)
 {
-        return pld_pacer_wants_full_cycle() ||
-               pld_load_relaxed(&since) >= pld_load_relaxed(&young_trigger);
+        if (pld_pacer_wants_full_cycle())
+                return true;
+        size_t room = pld_load_relaxed(&young_trigger), all = pld_load_relaxed(&since);
+        return all >= room && pld_generation_is_due(all, pld_load_relaxed(&since_large), room);
 }
 
 static struct pld_progress progress_now(void)
@@ -176,11 +180,16 @@ void pld_pacer_note(struct pld_thread *self, size_t nbytes)
                 pld_cycle_request_automatic();
 }
 
+void pld_pacer_note_large(struct pld_thread *self, size_t nbytes)
+{
+        pld_add_relaxed(&since_large, nbytes);
+        pld_pacer_note(self, nbytes);
+}
+
 void pld_pacer_flush(struct pld_thread *self)
 {
         tell(self);
-        pld_pacer_add_work(self->marker.scanned_bytes, self->marker.marked_bytes, 0);
-        self->marker.scanned_bytes = self->marker.marked_bytes = 0;
+        pld_pacer_add_work(&self->marker, 0);
 }
 
 static bool pay_from_credit(struct pld_thread *self)
@@ -245,8 +254,7 @@ void pld_pacer_assist(struct pld_thread *self)
         }
         uint64_t done = self->marker.scanned_bytes - before;
         uint64_t took_ns = pld_now_ns() - start_ns;
-        pld_pacer_add_work(self->marker.scanned_bytes, self->marker.marked_bytes, took_ns);
-        self->marker.scanned_bytes = self->marker.marked_bytes = 0;
+        pld_pacer_add_work(&self->marker, took_ns);
         pld_leave();
         /* What is not paid by now is let go in part: an assist is short, whatever
          * the debt, and the goal may be passed. */
@@ -266,8 +274,10 @@ void pld_pacer_cycle_begins(bool is_young)
         young = is_young;
         begin_ns = pld_now_ns();
         since_at_begin = pld_load_relaxed(&since);
+        large_at_begin = pld_load_relaxed(&since_large);
         pld_store_relaxed(&scanned, 0);
         pld_store_relaxed(&marked, 0);
+        pld_store_relaxed(&marked_large, 0);
         pld_store_relaxed(&cycle_cpu_ns, 0);
         pld_store_relaxed(&credit, 0);
 }
@@ -277,13 +287,15 @@ void pld_pacer_marking_begins(void)
         pld_pacer_update();
 }
 
-void pld_pacer_add_work(uint64_t scanned_bytes, uint64_t marked_bytes, uint64_t cpu_ns)
+void pld_pacer_add_work(struct pld_marker *marker, uint64_t cpu_ns)
 {
-        pld_add_relaxed(&scanned, scanned_bytes);
-        pld_add_relaxed(&marked, marked_bytes);
+        pld_add_relaxed(&scanned, marker->scanned_bytes);
+        pld_add_relaxed(&marked, marker->marked_bytes);
+        pld_add_relaxed(&marked_large, marker->large_bytes);
         pld_add_relaxed(&cycle_cpu_ns, cpu_ns);
         pld_add_relaxed(&total_cpu_ns, cpu_ns);
-        pld_add_relaxed(&credit, (int64_t)scanned_bytes);
+        pld_add_relaxed(&credit, (int64_t)marker->scanned_bytes);
+        marker->scanned_bytes = marker->marked_bytes = marker->large_bytes = 0;
 }
 
 void pld_pacer_update(void)
@@ -339,6 +351,7 @@ void pld_pacer_marking_ends(void)
                 pld_store_relaxed(&grown_up, found);
         }
         pld_store_relaxed(&since, 0);
+        pld_store_relaxed(&since_large, 0);
         learn(total, born, found);
 }
 
@@ -350,7 +363,10 @@ struct pld_survey pld_pacer_survey(size_t nslots)
         return (struct pld_survey){
                 .young = young,
                 .before = since_at_begin,
+                .before_large = large_at_begin,
                 .marked = pld_load_relaxed(&marked),
+                .marked_large = pld_load_relaxed(&marked_large),
+                .scanned = pld_load_relaxed(&scanned),
                 .live = now,
                 .nslots = nslots,
                 .is_full_due = young && end != SIZE_MAX && (now >= end || room > end - now),
@@ -400,7 +416,7 @@ void pld_pacer_fork_done(void)
         pld_lock_cede(&lock);
 }
 
-/* ---- Settings and questions -------------------------------------------------------------------- */
+/* ---- Settings and questions ------------------------------------------------------------- */
 
 static size_t set_limit(size_t nbytes)
 {

@@ -11,6 +11,7 @@ void pld_pacer_start(void);
 
 /* Mutators, inside Polder: nbytes were reserved for objects. */
 void pld_pacer_note(struct pld_thread *self, size_t nbytes);
+void pld_pacer_note_large(struct pld_thread *self, size_t nbytes);
 /* Tells what the thread has not told yet; its last words. */
 void pld_pacer_flush(struct pld_thread *self);
 /* Mutators, outside of Polder: pays the thread's debt while a cycle marks. */
@@ -24,7 +25,8 @@ bool pld_pacer_wants_full_cycle(void);
 /* The cycle, in this order. */
 void pld_pacer_cycle_begins(bool young);
 void pld_pacer_marking_begins(void);
-void pld_pacer_add_work(uint64_t scanned_bytes, uint64_t marked_bytes, uint64_t cpu_ns);
+/* What the marker did since the last time, and how long that took. */
+void pld_pacer_add_work(struct pld_marker *marker, uint64_t cpu_ns);
 void pld_pacer_update(void); /* now and then while marking */
 double pld_pacer_expects(void); /* to scan in the running cycle, bytes */
 void pld_pacer_marking_ends(void);

@@ -53,7 +53,9 @@ void pld_trace_print(const struct pld_trace *trace)
                 (unsigned long long)stalls.count, us(pld_histogram_at(&stalls, 0.99)),
                 us(stalls.max));
         if (trace->young)
-                pld_say("gc %u young: %.3f of %.3f MiB lived, %zu slots noted; old now %.1f MiB",
+                pld_say("gc %u young: %.3f of %.3f MiB lived, of that %.3f of %.3f MiB large; "
+                        "%zu slots noted; old now %.1f MiB",
                         trace->number, mib(trace->survey.marked), mib(trace->survey.before),
+                        mib(trace->survey.marked_large), mib(trace->survey.before_large),
                         trace->survey.nslots, mib(trace->survey.live));
 }

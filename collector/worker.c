@@ -48,9 +48,9 @@ static _Atomic uint64_t nsent;
  * time, which only a system call would tell. */
 static void report(struct pld_marker *marker, uint64_t took_ns)
 {
-        pld_pacer_add_work(marker->scanned_bytes, marker->marked_bytes, took_ns);
+        pld_pacer_add_work(marker, took_ns);
         pld_add_relaxed(&nsent, marker->sent);
-        marker->scanned_bytes = marker->marked_bytes = marker->sent = 0;
+        marker->sent = 0;
 }
 
 /* One bite; false when nothing could be taken. */

@@ -587,3 +587,104 @@ Test(generation, cycles_stay_full_where_what_is_young_survives, .timeout = 120)
         cr_expect_leq(stats.young_cycles, 1 + stats.cycles / 3, "%llu of %llu",
                       (unsigned long long)stats.young_cycles, (unsigned long long)stats.cycles);
 }
+
+/* ---- Small and large objects, apart ---------------------------------------------------------- */
+
+/* Of each kind so many MiB were allocated and lived; what large ones refer to is nothing. */
+static bool flip_after_young(size_t small, size_t small_lived, size_t large, size_t large_lived)
+{
+        struct pld_survey survey = {
+                .young = true,
+                .before = (small + large) * PLD_MIB,
+                .before_large = large * PLD_MIB,
+                .marked = (small_lived + large_lived) * PLD_MIB,
+                .marked_large = large_lived * PLD_MIB,
+                .scanned = small_lived * PLD_MIB,
+                .live = 100 * PLD_MIB,
+                .reference = 1,
+        };
+        return pld_generation_flip(&survey);
+}
+
+static void start_with_generations(const char *setting)
+{
+        setenv("POLDER_GENERATIONS", setting, 1);
+        collected_start();
+        collect_both_ways();
+}
+
+static bool is_due(size_t small, size_t large, size_t room)
+{
+        return pld_generation_is_due((small + large) * PLD_MIB, large * PLD_MIB, room * PLD_MIB);
+}
+
+Test(generation, large_objects_that_stay_do_not_hurry_young_cycles)
+{
+        start_with_generations("1");
+        cr_expect(is_due(5, 5, 10), "nothing is known");
+        for (int i = 0; i < 20; i++)
+                flip_after_young(10, 0, 10, 10);
+        cr_expect(is_due(10, 0, 10));
+        cr_expect_not(is_due(5, 5, 10));
+        cr_expect(is_due(9, 9, 10));
+        for (int i = 0; i < 20; i++)
+                flip_after_young(10, 0, 10, 0);
+        cr_expect(is_due(5, 6, 10), "they die again");
+}
+
+Test(generation, small_objects_that_stay_do_not_hurry_them_either)
+{
+        start_with_generations("1");
+        for (int i = 0; i < 20; i++)
+                flip_after_young(10, 10, 10, 1);
+        cr_expect(is_due(0, 10, 10));
+        cr_expect_not(is_due(5, 5, 10));
+}
+
+Test(generation, where_both_kinds_stay_a_cycle_is_due_as_ever)
+{
+        start_with_generations("1");
+        for (int i = 0; i < 20; i++)
+                flip_after_young(10, 10, 10, 10);
+        cr_expect(is_due(5, 5, 10));
+        cr_expect_not(is_due(5, 4, 10));
+}
+
+Test(generation, large_objects_without_pointers_that_stay_do_not_turn_it_off)
+{
+        start_with_generations("-1");
+        for (int i = 0; i < 20; i++)
+                cr_expect(flip_after_young(10, 1, 40, 40), "%d", i);
+        cr_expect_not(flip_after_young(10, 9, 40, 40) && flip_after_young(10, 9, 40, 40) &&
+                              flip_after_young(10, 9, 40, 40),
+                      "but small ones that stay do");
+}
+
+static void *make_both_kinds(void *unused)
+{
+        (void)unused;
+        for (unsigned i = 0; i < 16; i++) {
+                polder_store(&roots[i], polder_new_leaf(1 << 20));
+                polder_new_leaf(1 << 20);
+        }
+        for (unsigned i = 0; i < 1 << 15; i++)
+                node_new(NULL, i);
+        return NULL;
+}
+
+Test(generation, both_kinds_are_counted_apart, .timeout = 60)
+{
+        start_with_generations("1");
+        on_a_thread(make_both_kinds, NULL);
+        cr_assert_eq(polder_collect(POLDER_YOUNG), 0);
+        struct pld_survey survey = pld_pacer_survey(0);
+        size_t nodes = ((size_t)1 << 15) * sizeof(struct node);
+        cr_expect(survey.young);
+        cr_expect_geq(survey.before_large, 32 << 20);
+        cr_expect_leq(survey.before_large, 33 << 20);
+        cr_expect_geq(survey.before - survey.before_large, nodes);
+        cr_expect_leq(survey.before - survey.before_large, 2 * nodes);
+        cr_expect_geq(survey.marked_large, 16 << 20);
+        cr_expect_leq(survey.marked_large, 18 << 20, "a stack may have kept one more");
+        cr_expect_leq(survey.marked - survey.marked_large, nodes / 8);
+}

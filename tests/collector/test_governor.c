@@ -119,7 +119,7 @@ static void look_at(const struct world *world, struct run *run, double span_ms)
 
 static void end(const struct world *world, struct run *run)
 {
-        double span_ms = run->ms - run->begin_ms;
+        double span_ms = run->ms - run->begin_ms, since_ms = run->ms - run->last_end_ms;
         if (run->ncycles++ >= run->warm)
                 look_at(world, run, span_ms);
         struct pld_cycle_facts facts = {
@@ -129,7 +129,7 @@ static void end(const struct world *world, struct run *run)
                 .allocated = run->allocated,
                 .mark_cpu = run->cycle_cpu * 1e6,
                 .mark_span = span_ms * world->ncpus * 1e6,
-                .span = run->last_end_ms > 0 ? (run->ms - run->last_end_ms) * world->ncpus * 1e6 : 0,
+                .span = run->last_end_ms > 0 ? since_ms * world->ncpus * 1e6 : 0,
                 .second = 1e9 * world->ncpus,
         };
         pld_governor_learn(&run->governor, &facts);
@@ -330,8 +330,8 @@ static void each_machine(struct world world, unsigned warm,
                         }
 }
 
-#define SAYS(world, format, ...)                                                                  \
-        "%s, %.0f CPUs, scanning %.1f, noise %.2f: " format, (world)->name, (world)->ncpus,         \
+#define SAYS(world, format, ...)                                                            \
+        "%s, %.0f CPUs, scanning %.1f, noise %.2f: " format, (world)->name, (world)->ncpus, \
                 (world)->scan_rate, (world)->noise, __VA_ARGS__
 
 static void expect_no_overshoot(const struct world *world, const struct run *run)
@@ -493,7 +493,7 @@ Test(governor, a_limit_is_held_again_when_it_can_be, .timeout = 60)
                                                    .limit = world.facts.limit }));
 }
 
-/* ---- What is not known yet --------------------------------------------------------------------- */
+/* ---- What is not known yet -------------------------------------------------------------- */
 
 Test(governor, in_the_first_cycle_all_there_is_may_have_to_be_scanned)
 {
@@ -532,7 +532,7 @@ Test(governor, young_cycles_come_at_parts_of_the_way_and_not_where_a_limit_reign
         cr_expect_lt(aim.goal, facts.limit);
 }
 
-/* ---- What it learns ------------------------------------------------------------------------------ */
+/* ---- What it learns --------------------------------------------------------------------- */
 
 static const struct pld_cycle_facts quarter = {
         .scanned = 100e6, .marked = 100e6, .born = 30e6, .allocated = 100e6,

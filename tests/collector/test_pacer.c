@@ -1,5 +1,6 @@
 #include "tests/collector/collector_test.h"
 
+#include "collector/cycle.h"
 #include "collector/pacer.h"
 #include "numa/fake.h"
 
@@ -275,6 +276,108 @@ Test(pacer, with_percent_off_the_limit_alone_makes_cycles, .timeout = 60)
         on_a_thread(churn_in_step, (size_t[]){ 100 << 20, 1024 });
         cr_expect_gt(stats_now().cycles, 4);
         cr_expect_leq(stats_now().resident_bytes, 24 << 20);
+}
+
+/* ---- A process with a limit: objects of all sizes, replaced at random by several threads.
+ * While a cycle runs nobody allocates, as how far they get is a matter of time. */
+
+enum { LIMIT = 256 << 20, NTHREADS = 3 };
+
+static size_t each_holds; /* bytes, a thread */
+static _Atomic size_t most_resident;
+
+static size_t any_size(struct pld_random *random)
+{
+        uint32_t kind = pld_random_below(random, 1000);
+        uint32_t most = kind < 900 ? 1024 : kind < 995 ? 32 << 10 : 1 << 20;
+        return 16 + pld_random_below(random, most);
+}
+
+static size_t resident_now(void)
+{
+        unsigned long pages = 0;
+        FILE *file = fopen("/proc/self/statm", "r");
+        cr_assert_not_null(file);
+        cr_assert_eq(fscanf(file, "%*u %lu", &pages), 1);
+        fclose(file);
+        return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void let_cycles_end_and_look(size_t start)
+{
+        while (pld_pacer_wants_cycle()) {
+                size_t now = resident_now() - start;
+                if (now > pld_load_relaxed(&most_resident))
+                        pld_store_relaxed(&most_resident, now);
+                pld_cycle_request_automatic();
+                polder_safepoint();
+                sched_yield();
+        }
+}
+
+/* The object is written to, so that it is resident. */
+static size_t replace_one(void **slot, size_t nbytes, size_t start)
+{
+        char *object = polder_new_leaf(nbytes);
+        cr_assert_not_null(object);
+        memset(object, 1, nbytes);
+        polder_store(slot, (void *)object);
+        let_cycles_end_and_look(start);
+        return nbytes;
+}
+
+static void *hold_and_replace(void *arg)
+{
+        enum { MOST = 1 << 16 };
+        static _Atomic unsigned ncome;
+        unsigned self = pld_add_relaxed(&ncome, 1) % NTHREADS;
+        struct pld_random random = pld_random_seeded(self);
+        const struct polder_layout *slot = polder_layout(sizeof(void *), &(uint64_t){ 1 });
+        uint32_t *sizes = calloc(MOST, sizeof *sizes), n = 0;
+        polder_store(&roots[self], polder_new_array(slot, MOST));
+        void **table = (void **)polder_load(&roots[self]);
+        for (size_t held = 0; held < each_holds && n < MOST; n++) {
+                sizes[n] = (uint32_t)any_size(&random);
+                held += replace_one(&table[n], sizes[n], *(size_t *)arg);
+        }
+        cr_assert_lt(n, MOST);
+        for (size_t left = LIMIT; left > sizes[0];) {
+                uint32_t i = pld_random_below(&random, n);
+                left -= replace_one(&table[i], sizes[i], *(size_t *)arg);
+                left = left < (2 << 20) ? 0 : left;
+        }
+        free(sizes);
+        return NULL;
+}
+
+static void expect_within_limit(double part, const char *percent)
+{
+        pthread_t thread[NTHREADS];
+        setenv("POLDER_MEMORY_LIMIT", "256M", 1);
+        setenv("POLDER_GC_PERCENT", percent, 1);
+        collected_start_as("concurrent", "");
+        collect_both_ways();
+        size_t start = resident_now();
+        each_holds = (size_t)(part * LIMIT / NTHREADS);
+        for (unsigned i = 0; i < NTHREADS; i++)
+                cr_assert_eq(pthread_create(&thread[i], NULL, hold_and_replace, &start), 0);
+        for (unsigned i = 0; i < NTHREADS; i++)
+                cr_assert_eq(pthread_join(thread[i], NULL), 0);
+        cr_expect_gt(stats_now().cycles, 5);
+        cr_expect_leq(most_resident, LIMIT + LIMIT / 50, "%.3f of the limit",
+                      (double)most_resident / LIMIT);
+        cr_expect_geq(most_resident, LIMIT / 10 * 8, "it is made use of: %.3f",
+                      (double)most_resident / LIMIT);
+}
+
+Test(pacer, a_process_stays_within_its_limit_with_half_of_it_live, .timeout = 120)
+{
+        expect_within_limit(0.5, "-1");
+}
+
+Test(pacer, a_process_stays_within_its_limit_with_most_of_it_live, .timeout = 120)
+{
+        expect_within_limit(0.8, "100");
 }
 
 Test(pacer, the_limit_is_no_wall)
