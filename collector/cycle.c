@@ -544,6 +544,36 @@ int polder_collect_start(void)
         return 0;
 }
 
+static void step_nothing(struct pld_thread *thread)
+{
+        (void)thread;
+}
+
+static void hold_locked(void (*look)(void *arg), void *arg)
+{
+        uint64_t cpu_ns = cpu_now(), start_ns = pld_now_ns();
+        pld_threads_stop_locked(step_nothing, 0);
+        look(arg);
+        cpu_ns = cpu_now() - cpu_ns;
+        count_stop(pld_threads_resume_locked() - start_ns, cpu_ns);
+}
+
+PLD_NOINLINE void pld_cycle_hold(void (*look)(void *arg), void *arg)
+{
+        struct pld_thread *self = pld_thread_self();
+        pld_enter();
+        pld_thread_block(self);
+        pld_lock(&run_lock);
+        pld_sweep_finish();
+        pld_threads_lock();
+        hold_locked(look, arg);
+        pld_threads_unlock();
+        pld_unlock(&run_lock);
+        if (self)
+                pld_thread_unblock(self);
+        pld_leave();
+}
+
 uint64_t pld_cycles_done(void)
 {
         return pld_load_relaxed(&nfinished);

@@ -46,6 +46,10 @@ static inline void pld_cycle_run_due(struct pld_thread *self)
                 pld_cycle_run_due_slow(self);
 }
 
+/* Between two cycles, with all swept and every mutator held: the caller looks at the heap.
+ * Waits for a cycle that is under way; from any thread, holding no lock. */
+void pld_cycle_hold(void (*look)(void *arg), void *arg);
+
 uint64_t pld_cycles_done(void);
 /* ns; the second: CPU time of the thread that runs the cycle. */
 extern struct pld_histogram pld_stop_times, pld_stop_cpu_times, pld_handshake_times;

@@ -26,4 +26,5 @@ libpld_collector_la_SOURCES = \
 	collector/trace.c collector/trace.h \
 	collector/verify.c collector/verify.h \
 	collector/weak_table.c \
+	collector/why.c collector/why.h collector/why_print.c \
 	collector/worker.c collector/worker.h

@@ -158,14 +158,15 @@ static struct {
         const struct pld_thread *thread;
 } walk; /* threads lock */
 
-static enum pld_root_kind kind_of_part(uintptr_t from)
+/* Thread-local variables may lie on the stack, too. */
+static enum pld_root_kind kind_of(uintptr_t slot)
 {
         const struct pld_thread *thread = walk.thread;
-        if (from == (uintptr_t)&thread->registers)
+        if (slot - (uintptr_t)&thread->registers < sizeof thread->registers)
                 return PLD_ROOT_REGISTER;
-        if (from == (uintptr_t)&thread->tls->self[PLD_SELF_NEWEST])
+        if (slot == (uintptr_t)&thread->tls->self[PLD_SELF_NEWEST])
                 return PLD_ROOT_NEWEST;
-        bool own = from >= thread->stack_low && from < thread->stack_base;
+        bool own = slot >= thread->stack_low && slot < thread->stack_base;
         return own ? PLD_ROOT_STACK : PLD_ROOT_OTHER_STACK;
 }
 
@@ -173,12 +174,14 @@ static enum pld_root_kind kind_of_part(uintptr_t from)
 __attribute__((no_sanitize("address", "thread"))) static void each_stack_word(uintptr_t from,
                                                                               uintptr_t to, void *unused)
 {
-        struct pld_root root = { .kind = kind_of_part(from), .thread = walk.thread->id };
         (void)unused;
-        for (root.slot = from; root.slot + sizeof(uintptr_t) <= to; root.slot += sizeof(uintptr_t)) {
-                root.word = *(volatile uintptr_t *)root.slot;
-                if (pld_range_has(root.word))
-                        walk.visit(&root, walk.arg);
+        for (uintptr_t at = from; at + sizeof(uintptr_t) <= to; at += sizeof(uintptr_t)) {
+                struct pld_root root = { .word = *(volatile uintptr_t *)at, .slot = at };
+                if (!pld_range_has(root.word))
+                        continue;
+                root.kind = kind_of(at);
+                root.thread = walk.thread->id;
+                walk.visit(&root, walk.arg);
         }
 }
 

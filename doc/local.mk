@@ -12,5 +12,6 @@ dist_man_MANS = \
 	doc/polder_stats.3 \
 	doc/polder_store.3 \
 	doc/polder_thread.3 \
-	doc/polder_weak.3
+	doc/polder_weak.3 \
+	doc/polder_why.3
 EXTRA_DIST += doc/design.md doc/lockfree.md doc/tour.md

@@ -63,6 +63,14 @@ int polder_node_stats_read(int node, struct polder_node_stats *stats);
  * format: "text", "json" or "prometheus"; 0, -EINVAL, or -EIO. */
 int polder_stats_print(FILE *to, const char *format);
 
+/* Writes down what keeps a collected object alive, as lines of text: the shortest chain from a
+ * root to the object, one holder a line. object: any address inside it. Holds all attached
+ * threads for as long as it takes to look through what is alive (not while it writes), and
+ * waits for a collection that is under way. 0; -ENOENT, with a line that says so, where
+ * nothing leads to the object and the next collection takes it; -EINVAL where it is
+ * no collected object; -ENOMEM, with nothing written; -EIO when writing failed. */
+int polder_why(const void *object, FILE *to);
+
 /* Times that are kept as histograms, from the start of the process on. An allocation's
  * stall is the sum of what it waited for; each cause is kept by itself, too. */
 enum polder_histogram_kind {

@@ -1,5 +1,6 @@
 tests_collector_unit_SOURCES = \
 	tests/collector/collector_test.h \
+	tests/collector/test_fiber.h \
 	tests/collector/test_thread.h \
 	tests/collector/test_away.c \
 	tests/collector/test_barrier.c \
@@ -26,6 +27,7 @@ tests_collector_unit_SOURCES = \
 	tests/collector/test_thread.c \
 	tests/collector/test_verify.c \
 	tests/collector/test_weak_table.c \
+	tests/collector/test_why.c \
 	tests/collector/test_worker.c
 tests_collector_unit_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_collector_unit_LDADD = libpld_fake.la $(FLOOR3) $(CRITERION_LIBS) -lm
