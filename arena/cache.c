@@ -22,6 +22,7 @@
 #include "arena/meta.h"
 #include "arena/node_stats.h"
 #include "arena/pool.h"
+#include "base/check.h"
 #include "base/lock.h"
 #include "numa/os.h"
 
@@ -35,6 +36,7 @@ enum { LAST_ROUND = 3 };
 static const _Atomic uint32_t nowhere; /* 0 */
 static const _Atomic uint32_t unknown; /* 0; caches say 1 */
 
+void (*pld_cache_before_end)(void);
 _Atomic size_t pld_cache_rooted_end = PLD_MANUAL_MAX + 1;
 struct pld_cache pld_cache_none = { .cpu_at = &nowhere,
                                     .manual.current = { FIRST_TO_LAST = &pld_span_none } };
@@ -52,10 +54,26 @@ static bool is_past_end(void)
         return round_no >= LAST_ROUND;
 }
 
+void pld_die_of_end_inside(void)
+{
+        pld_die("a thread has ended inside of Polder: cancelled asynchronously, or by pthread_exit() "
+                "in a callback that may not (man polder_thread)");
+}
+
+/* What it was at is half done. Better no process than a broken heap. */
+static void check_outside(void)
+{
+        if (pld_unlikely(pld_locks_held() > 0 || pld_load_relaxed(&pld_cache_mine->manual.inside)))
+                pld_die_of_end_inside();
+}
+
 static void thread_ends(void *value)
 {
+        check_outside();
         if (++round_no < LAST_ROUND && !pthread_setspecific(key, value))
                 return;
+        if (pld_cache_before_end)
+                pld_cache_before_end();
         pld_scratch_drop();
         pld_pools_leave();
         pld_heaps_leave();

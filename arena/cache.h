@@ -40,6 +40,10 @@ struct pld_cache *pld_cache_get(void);
 /* The calling thread's cache gives up what it has of another node than the thread is on
  * now. */
 void pld_cache_follow(struct pld_cache *cache);
+/* Called, if not NULL, when a thread ends, before its cache goes back. */
+extern void (*pld_cache_before_end)(void);
+/* Says what happened, and how to avoid it. */
+void pld_die_of_end_inside(void) __attribute__((noreturn, cold));
 /* Gives the calling thread's cache back. */
 void pld_cache_drop(void);
 /* The thread has something of Polder's although it has no cache: what

@@ -28,6 +28,7 @@
 #include <polder/extent.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <unistd.h>
 
 enum { NODE_SHIFT = 8 };
@@ -108,8 +109,11 @@ static bool next_locked(size_t *at, struct polder_extent *out)
 static int tell_locked(polder_extent_visit visit, const struct polder_extent *extent, bool added,
                        void *arg)
 {
+        int state;
         pld_extent_telling = true; /* E2 */
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state); /* the lock is held */
         int result = visit(extent, added, arg);
+        pthread_setcancelstate(state, NULL);
         pld_extent_telling = false;
         return result;
 }

@@ -65,6 +65,8 @@
 #include <errno.h>
 #include <sched.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum {
         PREFETCH = 4,       /* blocks ahead, when many are put back */
@@ -619,7 +621,8 @@ void pld_manual_init(struct pld_manual *manual)
 
 static void draw_key(void)
 {
-        if (getrandom(&pld_manual_key, sizeof pld_manual_key, GRND_NONBLOCK) !=
+        /* getrandom() is a cancellation point, and the start is under a lock. */
+        if (syscall(SYS_getrandom, &pld_manual_key, sizeof pld_manual_key, GRND_NONBLOCK) !=
             sizeof pld_manual_key) /* early in the system's life; the stack's place is random */
                 pld_manual_key = (uintptr_t)&slices * UINT64_C(0x9e3779b97f4a7c15);
         pld_manual_key |= 1; /* no address, and so no pointer of a program's, looks like it */

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static void say(const char *format, va_list args)
@@ -16,7 +17,8 @@ static void say(const char *format, va_list args)
         if (end > sizeof line - 2)
                 end = sizeof line - 2;
         line[end] = '\n';
-        ssize_t ignored = write(STDERR_FILENO, line, end + 1);
+        /* write() is a cancellation point, and who calls us may hold a lock. */
+        long ignored = syscall(SYS_write, STDERR_FILENO, line, end + 1);
         (void)ignored;
         errno = saved;
 }

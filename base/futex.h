@@ -21,6 +21,13 @@ static inline void pld_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64
         errno = saved;
 }
 
+/* Sleeps for so long; no cancellation point, as nanosleep() is. May return early. */
+static inline void pld_nap(uint64_t ns)
+{
+        static _Atomic uint32_t never_woken;
+        pld_futex_wait(&never_woken, 0, ns);
+}
+
 /* Wakes at most n waiters (INT_MAX: all). */
 static inline void pld_futex_wake(_Atomic uint32_t *word, int n)
 {

@@ -216,11 +216,10 @@ static bool is_far_over_goal(void)
 /* Leaves the processor to the collector for a moment, in a blocking section. */
 static PLD_NOINLINE void give_way(struct pld_thread *self)
 {
-        static _Atomic uint32_t never_woken; /* a sleep that is no cancellation point */
         uint64_t start_ns = pld_now_ns();
         pld_enter();
         pld_thread_block(self);
-        pld_futex_wait(&never_woken, 0, GIVE_WAY_NS);
+        pld_nap(GIVE_WAY_NS);
         pld_thread_unblock(self);
         pld_leave();
         pld_stall_note(PLD_STALL_PACE, pld_now_ns() - start_ns);

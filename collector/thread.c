@@ -37,7 +37,9 @@
  *     state; so what it does inside while that is RUNNING the asker sees as inside.
  *     Only the thread moves its state from RUNNING to BLOCKED or HELD, and only the
  *     asker to AWAY, each by compare-and-swap. (Asymmetric handshakes, as of Dice and
- *     others' biased locks.) Thread Sanitizer knows no such barrier: there it is not done. */
+ *     others' biased locks.) Thread Sanitizer knows no such barrier: there it is not done.
+ * T8  a thread is not cancelled while it does a step or is held: the signal that cancels it
+ *     waits for the handler of ours, and nothing in here is a cancellation point. */
 #include "collector/thread.h"
 
 #include "arena/arena.h"
@@ -70,7 +72,7 @@ enum {
         STAGGER_NS = 200000,
         HELD_SPIN_NS = 20000, /* many a stop is over by then */
         LOST_TRIES = 1000,
-        DESTRUCTOR_ROUNDS = 2,
+        LEAVING_ROUND = 2, /* of destructors */
         NO_LIMIT_STACK_BYTES = 1 << 30,
         STOP_SIGNAL = SIGURG /* ignored by default, and debuggers pass it on (Go's choice) */
 };
@@ -313,7 +315,11 @@ static int send_signal(const struct pld_thread *thread)
                 return 0;
         if (errno == EPERM || errno == ENOSYS)
                 pld_store_relaxed(&unmarked, true);
-        return (int)syscall(SYS_tgkill, thread->process, thread->id, STOP_SIGNAL);
+        int error = (int)syscall(SYS_tgkill, thread->process, thread->id, STOP_SIGNAL);
+        if (error && errno == ESRCH) /* who detaches waits for the lock that we hold */
+                pld_die("a thread has ended attached: it first used the heap in the last destructors "
+                        "of its thread-specific values");
+        return error;
 }
 
 static bool is_ours(const siginfo_t *info)
@@ -505,10 +511,9 @@ static bool await_answers(enum pld_reach reach, uint64_t until_ns)
 static void stagger(pld_step step, enum pld_reach reach)
 {
         pld_list_each(item, &threads) {
-                struct timespec pause = pld_timespec(STAGGER_NS);
                 ask(thread_at(item), step);
                 await_answers(reach, 0);
-                clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+                pld_nap(STAGGER_NS);
         }
 }
 
@@ -646,11 +651,20 @@ void polder_blocking_end(void)
         polder_leave_();
 }
 
+static void end_blocking(void *unused)
+{
+        (void)unused;
+        polder_blocking_end();
+}
+
+/* Also where fn is cancelled: what cleans up behind us may use the heap. */
 PLD_NOINLINE void *polder_blocking_call(void *(*fn)(void *), void *arg)
 {
+        void *result;
+        pthread_cleanup_push(end_blocking, NULL);
         polder_blocking_begin();
-        void *result = fn(arg);
-        polder_blocking_end();
+        result = fn(arg);
+        pthread_cleanup_pop(1);
         return result;
 }
 
@@ -665,6 +679,16 @@ void pld_thread_stack_each(struct pld_thread *thread, pld_stack_visit visit, voi
                 visit(own_stack_bottom(thread), thread->stack_base, arg);
         uintptr_t newest = (uintptr_t)&thread->tls->self[PLD_SELF_NEWEST];
         visit(newest, newest + sizeof(uintptr_t), arg);
+}
+
+void pld_thread_admit_stops(void)
+{
+        static const int admitted[] = { STOP_SIGNAL, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT };
+        sigset_t set;
+        sigfillset(&set);
+        for (size_t i = 0; i < PLD_COUNT_OF(admitted); i++)
+                sigdelset(&set, admitted[i]);
+        pthread_sigmask(SIG_SETMASK, &set, NULL);
 }
 
 /* ---- Coming and going ------------------------------------------------------------------- */
@@ -784,25 +808,40 @@ PLD_NOINLINE void polder_thread_detach(void)
         shell_free(self);
 }
 
-/* Comes round again once, so that other destructors may still use Polder; one that
- * attaches the thread again later is followed by another round. */
+/* The thread stays attached through the first round, so that other destructors may use
+ * Polder; one that attaches it again later is followed by another round, but for the last.
+ * We come by in each of them, to know which it is. */
 static void on_exit_key(void *value)
 {
-        if (++nrounds < DESTRUCTOR_ROUNDS)
+        if (pld_unlikely(polder_thread_.inside))
+                pld_die_of_end_inside();
+        if (++nrounds < PTHREAD_DESTRUCTOR_ITERATIONS)
                 pthread_setspecific(exit_key, value);
-        else
+        if (nrounds >= LEAVING_ROUND)
                 polder_thread_detach();
+}
+
+/* Those by which the C library cancels a thread, which may be at any moment of a system
+ * call: T7. It has them below SIGRTMIN, and its own calls leave them out of every set. */
+static void add_internal_signals(sigset_t *set)
+{
+        unsigned long *words = (unsigned long *)set;
+        enum { BITS = 8 * sizeof *words };
+        for (int i = __SIGRTMIN - 1; i < SIGRTMIN - 1; i++) /* signal i + 1 */
+                words[i / BITS] |= 1UL << i % BITS;
 }
 
 int pld_thread_start(void)
 {
         struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART };
         sigemptyset(&action.sa_mask);
+        add_internal_signals(&action.sa_mask);
         int error = pthread_key_create(&exit_key, on_exit_key);
         if (error)
                 return -error;
         if (sigaction(STOP_SIGNAL, &action, &former_action))
                 return -errno;
+        pld_cache_before_end = polder_thread_detach;
         return 0;
 }
 

@@ -119,6 +119,9 @@ void pld_thread_stand(struct pld_thread *self, uintptr_t sp);
 void pld_thread_block_saved(struct pld_thread *thread);
 void pld_thread_unblock(struct pld_thread *thread);
 
+/* The calling thread is one of Polder's that is attached: it takes no signals but the one
+ * that stops it, and those that it causes itself. */
+void pld_thread_admit_stops(void);
 uint64_t pld_thread_wakeups(void); /* signals sent, ever */
 void pld_thread_fork_prepare(void);
 void pld_thread_fork_parent(void);

@@ -35,6 +35,8 @@ static void *live(void *raw)
         void *(*fn)(void *) = birth->fn;
         void *arg = birth->arg;
         cpu_set_t cpus;
+        /* Callbacks of the program's may run on it, and give its name away. */
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
         if (node->ncpus > 0)
                 cpus = node->cpus;
         else if (pld_os->cpus_allowed(&cpus) != 0)

@@ -92,6 +92,7 @@ tests_model_cycle_model_SOURCES = \
 include tests/arena/local.mk
 include tests/collector/local.mk
 include tests/kvd/local.mk
+include tests/life/local.mk
 include tests/lockfree/local.mk
 include tests/preload/local.mk
 include tests/silent/local.mk
