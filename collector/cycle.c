@@ -380,6 +380,12 @@ static void run_stopped(struct pld_trace *trace)
 
 /* ---- Running cycles -------------------------------------------------------------------------- */
 
+static void finish_number(uint32_t number)
+{
+        pld_store_release(&nfinished, number);
+        pld_futex_wake(&nfinished, INT_MAX);
+}
+
 /* The next wanted cycle; false when there is none. free: outside of Polder, where the
  * program may be called. */
 static bool run_next(bool free)
@@ -412,22 +418,41 @@ static bool run_next(bool free)
         pld_finalizers_serve();
         if (free)
                 pld_pacer_report_pressure();
-        pld_store_release(&nfinished, number);
-        pld_futex_wake(&nfinished, INT_MAX);
+        finish_number(number);
         return true;
 }
 
-static void *collector_thread(void *unused)
+static void run_for_ever(void)
 {
-        (void)unused;
-        pld_os->thread_be_prompt(); /* while it waits for a CPU, others may wait for it */
         for (;;) {
                 uint32_t seen = pld_load_acquire(&bell);
                 while (run_next(true))
                         ;
                 pld_futex_wait(&bell, seen, 0);
         }
-        return NULL;
+}
+
+/* All that is wanted. */
+static PLD_NOINLINE void run_blocked(struct pld_thread *self)
+{
+        pld_enter();
+        pld_thread_block(self);
+        while (run_next(false))
+                ;
+        if (self)
+                pld_thread_unblock(self);
+        pld_leave();
+}
+
+static void collector_thread_ends(void *unused);
+
+static void *collector_thread(void *unused)
+{
+        pld_os->thread_be_prompt(); /* while it waits for a CPU, others may wait for it */
+        pthread_cleanup_push(collector_thread_ends, NULL);
+        run_for_ever();
+        pthread_cleanup_pop(0);
+        return unused;
 }
 
 static bool ensure_thread(void)
@@ -446,6 +471,21 @@ static bool ensure_thread(void)
                 pld_unlock(&request_lock);
         }
         return has_thread;
+}
+
+/* The program's callback on pressure has called pthread_exit(): its cycle is over, and the
+ * next ones need another thread. */
+static void collector_thread_ends(void *unused)
+{
+        (void)unused;
+        pld_lock(&request_lock);
+        has_thread = tried_thread = false;
+        uint32_t number = nbegun;
+        pld_unlock(&request_lock);
+        finish_number(number);
+        pthread_detach(pthread_self());
+        if (!ensure_thread())
+                run_blocked(pld_thread_self()); /* Y4 */
 }
 
 static void ring(void)
@@ -495,12 +535,7 @@ PLD_NOINLINE void pld_cycle_run_due_slow(struct pld_thread *self)
 {
         if (pld_pacer_is_reporting() || !pld_exchange_relaxed(&pld_cycle_is_due, false))
                 return;
-        pld_enter();
-        pld_thread_block(self);
-        while (run_next(false))
-                ;
-        pld_thread_unblock(self);
-        pld_leave();
+        run_blocked(self);
         pld_pacer_report_pressure();
 }
 
