@@ -7,6 +7,7 @@ libpld_base_la_SOURCES = \
 	base/futex.h \
 	base/histogram.c base/histogram.h \
 	base/list.h \
+	base/loaded.c base/loaded.h \
 	base/lock.c base/lock.h \
 	base/parse.c base/parse.h \
 	base/prefetch.h \

@@ -26,7 +26,9 @@
 #include "arena/meta.h"
 #include "base/check.h"
 #include "base/futex.h"
+#include "base/loaded.h"
 #include "base/lock.h"
+#include "collector/start.h"
 #include "collector/thread.h"
 #include "collector/tie.h"
 
@@ -45,6 +47,7 @@ struct record {
         struct pld_list link;  /* of all that are on spans */
         uintptr_t target;
         enum kind kind;
+        bool is_loaded; /* fn is code of the program's or of a library's */
         polder_finalizer fn;
         uintptr_t value; /* the weak object, or the finalizer's argument */
 };
@@ -55,6 +58,10 @@ static struct record *ready, **ready_end = &ready; /* lock: finalizers to call, 
 static struct record *spare;                       /* lock */
 static _Atomic uint32_t nready;                    /* lock to write */
 static bool has_thread;                            /* lock */
+static _Atomic(polder_finalizer) running;          /* written by the finalizer's thread */
+static _Atomic uint64_t ncalled;                   /* calls that are over */
+static _Atomic uint32_t call_bell, nawaiting;      /* a futex, and who sleeps on it */
+static __thread bool is_finalizer_thread;
 
 static bool is_marking(const struct pld_thread *self)
 {
@@ -318,6 +325,7 @@ static struct record *take_ready(struct pld_thread *self, void *volatile *object
                 if (!ready)
                         ready_end = &ready;
                 pld_sub_relaxed(&nready, 1);
+                pld_store_relaxed(&running, record->fn);
                 *object = (void *)record->target;
                 *arg = (void *)record->value;
                 if (is_marking(self)) { /* D4 */
@@ -330,6 +338,17 @@ static struct record *take_ready(struct pld_thread *self, void *volatile *object
         return record;
 }
 
+/* Sequentially consistent with await_call(): it sees the end, or is seen. */
+static void call_ends(void)
+{
+        pld_store_seq_cst(&running, NULL);
+        pld_add_relaxed(&ncalled, 1);
+        if (!pld_load_seq_cst(&nawaiting))
+                return;
+        pld_add_release(&call_bell, 1);
+        pld_futex_wake(&call_bell, INT_MAX);
+}
+
 static PLD_NOINLINE bool finalize_one(struct pld_thread *self)
 {
         void *volatile object, *volatile arg;
@@ -337,18 +356,20 @@ static PLD_NOINLINE bool finalize_one(struct pld_thread *self)
         if (!record)
                 return false;
         polder_finalizer fn = record->fn;
+        if (record->is_loaded && !pld_is_loaded((uintptr_t)fn, 1))
+                pld_die("the finalizer %p of object %p was in a library that is unloaded: it should "
+                        "have called polder_finalizer_forget()", (void *)(uintptr_t)fn, object);
         pld_lock(&lock);
         record_free_locked(record);
         pld_unlock(&lock);
         fn(object, arg);
         object = arg = NULL;
+        call_ends();
         return true;
 }
 
-static void *finalizer_thread(void *unused)
+static void finalize_for_ever(struct pld_thread *self)
 {
-        struct pld_thread *self = pld_thread_attach();
-        (void)unused;
         while (self) {
                 while (finalize_one(self))
                         ;
@@ -358,7 +379,34 @@ static void *finalizer_thread(void *unused)
                 pld_thread_unblock(self);
                 pld_leave();
         }
-        return NULL;
+}
+
+static void leave_thread(void)
+{
+        pld_lock(&lock);
+        has_thread = false;
+        pld_unlock(&lock);
+}
+
+/* A finalizer has called pthread_exit(): what else is due needs another thread. */
+static void exit_thread(void *unused)
+{
+        (void)unused;
+        call_ends();
+        leave_thread();
+        pld_finalizers_serve();
+}
+
+static void *finalizer_thread(void *unused)
+{
+        is_finalizer_thread = true;
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL); /* a finalizer may tell who it is */
+        pld_thread_admit_stops();
+        pthread_cleanup_push(exit_thread, NULL);
+        finalize_for_ever(pld_thread_attach());
+        pthread_cleanup_pop(0);
+        leave_thread(); /* no memory: a later cycle tries again */
+        return unused;
 }
 
 static int start_finalizer_thread(void)
@@ -381,18 +429,22 @@ static int start_finalizer_thread(void)
         return 0;
 }
 
+static void take_down_locked(struct pld_span *span, struct record *record)
+{
+        struct record **at = (struct record **)&span->collected.records;
+        while (*at != record)
+                at = &(*at)->next;
+        *at = record->next;
+        pld_list_remove(&record->link);
+        record_free_locked(record);
+}
+
 static int set_locked(struct pld_span *span, uintptr_t target, polder_finalizer fn, void *arg)
 {
         struct record *record = find_locked(span, target, FINALIZER);
         if (!fn) {
-                if (!record)
-                        return 0;
-                struct record **at = (struct record **)&span->collected.records;
-                while (*at != record)
-                        at = &(*at)->next;
-                *at = record->next;
-                pld_list_remove(&record->link);
-                record_free_locked(record);
+                if (record)
+                        take_down_locked(span, record);
                 return 0;
         }
         if (!record) {
@@ -403,6 +455,7 @@ static int set_locked(struct pld_span *span, uintptr_t target, polder_finalizer 
                 hang_locked(span, record);
         }
         record->fn = fn;
+        record->is_loaded = pld_is_loaded((uintptr_t)fn, 1);
         record->value = (uintptr_t)arg;
         return 0;
 }
@@ -436,6 +489,83 @@ int polder_finalizer_set(void *object, polder_finalizer fn, void *arg)
         return error;
 }
 
+/* D4. */
+static void shade_record(struct pld_thread *self, const struct record *record)
+{
+        if (!is_marking(self))
+                return;
+        pld_shade_word(&self->marker, record->value);
+        pld_shade_word(&self->marker, record->target);
+}
+
+static size_t forget_set_locked(struct pld_thread *self, polder_finalizer fn)
+{
+        size_t n = 0;
+        struct pld_list kept = PLD_LIST_INIT(kept);
+        for (struct pld_list *item; (item = pld_list_pop(&all));) {
+                struct record *record = pld_container_of(item, struct record, link);
+                pld_list_push(&kept, item);
+                if (record->kind != FINALIZER || record->fn != fn)
+                        continue;
+                shade_record(self, record);
+                take_down_locked(pld_span_of(record->target), record);
+                n++;
+        }
+        pld_list_splice(&all, &kept);
+        return n;
+}
+
+static size_t forget_ready_locked(struct pld_thread *self, polder_finalizer fn)
+{
+        size_t n = 0;
+        struct record **at = &ready;
+        while (*at) {
+                struct record *record = *at;
+                if (record->fn != fn) {
+                        at = &record->next;
+                        continue;
+                }
+                *at = record->next;
+                shade_record(self, record);
+                record_free_locked(record);
+                pld_sub_relaxed(&nready, 1);
+                n++;
+        }
+        ready_end = at;
+        return n;
+}
+
+static void await_call(struct pld_thread *self, polder_finalizer fn)
+{
+        pld_enter();
+        pld_thread_block(self);
+        pld_add_acq_rel(&nawaiting, 1);
+        for (;;) {
+                uint32_t seen = pld_load_acquire(&call_bell);
+                if (pld_load_seq_cst(&running) != fn)
+                        break;
+                pld_futex_wait(&call_bell, seen, 0);
+        }
+        pld_sub_acq_rel(&nawaiting, 1);
+        pld_thread_unblock(self);
+        pld_leave();
+}
+
+size_t polder_finalizer_forget(polder_finalizer fn)
+{
+        struct pld_thread *self = pld_load_acquire(&pld_started) ? pld_thread_attach() : NULL;
+        if (!self)
+                return 0;
+        pld_enter();
+        pld_lock(&lock);
+        size_t n = forget_set_locked(self, fn) + forget_ready_locked(self, fn);
+        pld_unlock(&lock);
+        pld_leave();
+        if (!is_finalizer_thread)
+                await_call(self, fn);
+        return n;
+}
+
 void pld_finalizers_serve(void)
 {
         if (pld_load_relaxed(&nready))
@@ -445,6 +575,11 @@ void pld_finalizers_serve(void)
 size_t pld_finalizers_pending(void)
 {
         return pld_load_relaxed(&nready);
+}
+
+uint64_t pld_finalizers_called(void)
+{
+        return pld_load_relaxed(&ncalled);
 }
 
 void pld_records_fork_prepare(void)
@@ -461,5 +596,7 @@ void pld_records_fork_done(void)
 void pld_records_fork_child(void)
 {
         has_thread = false;
+        pld_store_relaxed(&running, NULL);
+        pld_store_relaxed(&nawaiting, 0);
         pld_lock_cede(&lock);
 }

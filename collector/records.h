@@ -14,6 +14,8 @@ void pld_records_each(pld_root_visit visit, void *arg);
 void pld_finalizers_serve(void);
 /* Records settled and not yet finalized. */
 size_t pld_finalizers_pending(void);
+/* Calls that have returned, ever; of a process that forked, from then on. */
+uint64_t pld_finalizers_called(void);
 void pld_records_fork_prepare(void);
 void pld_records_fork_done(void);
 void pld_records_fork_child(void);

@@ -6,22 +6,29 @@
  * R1  a word that leaves the roots while a cycle is under way is shaded first:
  *     it was reachable when the cycle began.
  * R2  a range or pin that takes the place of a removed one is shaded, too: the
- *     scan may have passed its new place already. */
+ *     scan may have passed its new place already.
+ * R3  a range among a library's variables is there as long as the dynamic linker says so;
+ *     it is asked before each piece, which takes no lock. */
 #include "collector/roots.h"
 
 #include "arena/malloc.h"
 #include "arena/meta.h"
 #include "base/check.h"
+#include "base/loaded.h"
 #include "base/lock.h"
+#include "collector/settings.h"
 #include "collector/thread.h"
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { PIECE_BYTES = 128 << 10 };
 
 struct range {
         uintptr_t from, to;
+        bool is_loaded; /* of the program's variables or of a library's */
 };
 
 struct pin {
@@ -85,7 +92,7 @@ int polder_root_add(void *start, size_t nbytes)
                 ranges = more;
                 ranges_room = room;
         }
-        ranges[nranges++] = (struct range){ from, to };
+        ranges[nranges++] = (struct range){ from, to, pld_is_loaded(from, to - from) };
         if (is_marking(self))
                 shade_range(&self->marker, from, to);
 out:
@@ -304,6 +311,43 @@ void pld_roots_start(void)
         pld_free_collected = free_collected;
 }
 
+/* ---- Whether ranges are still there ------------------------------------------------------ */
+
+static PLD_NOINLINE void die_of_range(struct range range, const char *why)
+{
+        pld_die("the root range %p of %zu bytes is not there any more: it should have been removed "
+                "by polder_root_remove() before %s", (void *)range.from, range.to - range.from, why);
+}
+
+/* R3. */
+static void check_loaded(struct range range)
+{
+        if (pld_unlikely(range.is_loaded && !pld_is_loaded(range.from, range.to - range.from)))
+                die_of_range(range, "its library was unloaded");
+}
+
+/* Debugging, for it asks the kernel. */
+static void check_mapped(struct range range)
+{
+        enum { NASKED = 256 };
+        unsigned char there[NASKED];
+        uintptr_t page = (uintptr_t)getpagesize();
+        for (uintptr_t at = pld_round_down(range.from, page); at < range.to; at += NASKED * page) {
+                uintptr_t left = pld_round_up(range.to - at, page);
+                size_t nbytes = left < NASKED * page ? left : NASKED * page;
+                if (mincore((void *)at, nbytes, there) && errno == ENOMEM)
+                        die_of_range(range, "it was unmapped");
+        }
+}
+
+static void check_all_locked(void)
+{
+        for (size_t i = 0; i < nranges; i++) {
+                check_loaded(ranges[i]);
+                check_mapped(ranges[i]);
+        }
+}
+
 /* ---- The cycle's scan ------------------------------------------------------------------ */
 
 void pld_roots_begin(void)
@@ -313,6 +357,8 @@ void pld_roots_begin(void)
         scan_at = 0;
         scan_pin = 0;
         scanning = true;
+        if (pld_settings.verify)
+                check_all_locked();
         pld_unlock(&lock);
         pld_add_relaxed(&pld_grey_credits, 1);
 }
@@ -322,6 +368,7 @@ static bool scan_range_piece_locked(struct pld_marker *marker)
         if (scan_range >= nranges)
                 return false;
         struct range range = ranges[scan_range];
+        check_loaded(range);
         uintptr_t from = scan_at >= range.from && scan_at < range.to ? scan_at : range.from;
         uintptr_t to = range.to - from > PIECE_BYTES ? from + PIECE_BYTES : range.to;
         shade_range(marker, from, to);

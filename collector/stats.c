@@ -11,6 +11,7 @@
 #include "collector/generation.h"
 #include "collector/histograms.h"
 #include "collector/pacer.h"
+#include "collector/records.h"
 #include "collector/start.h"
 
 #include <errno.h>
@@ -42,6 +43,7 @@ static const struct figure figures[] = {
         FIGURE(misplaced_pages, COUNTER), FIGURE(young_cycles, COUNTER),
         FIGURE(young_bytes, COUNTER),     FIGURE(promoted_bytes, COUNTER),
         FIGURE(noted_slots, COUNTER),     FIGURE(old_bytes, GAUGE),
+        FIGURE(finalizers_called, COUNTER), FIGURE(finalizers_pending, GAUGE),
 };
 
 #define NODE_FIGURE(name, kind)                                                                    \
@@ -90,6 +92,8 @@ int polder_stats_read(struct polder_stats *stats)
                 now.live_bytes = pace.live;
                 now.heap_bytes = pace.heap;
                 now.goal_bytes = pace.goal;
+                now.finalizers_called = pld_finalizers_called();
+                now.finalizers_pending = pld_finalizers_pending();
                 pld_generation_read(&now);
         }
         now.resident_bytes = pld_page_heap_backed_bytes();

@@ -98,6 +98,10 @@ typedef void (*polder_finalizer)(void *object, void *arg);
 /* arg is kept alive with the record. fn NULL removes. 0, -ENOMEM, or -EINVAL
  * where object is not the first byte of a collected object. */
 int polder_finalizer_set(void *object, polder_finalizer fn, void *arg);
+/* No object has the finalizer fn any more, and no call of it is under way when this returns
+ * (unless it comes from a finalizer). For libraries that are about to be unloaded. How many
+ * had it. */
+size_t polder_finalizer_forget(polder_finalizer fn);
 
 /* ---- Collection --------------------------------------------------------------------- */
 

@@ -34,6 +34,8 @@ struct polder_stats {
         uint64_t promoted_bytes;   /* of these, what lived, and is old since */
         uint64_t noted_slots;      /* of old objects, which young cycles began with */
         size_t old_bytes;          /* in old objects; 0 while the next cycle is a full one */
+        uint64_t finalizers_called; /* that have returned */
+        size_t finalizers_pending; /* due, and waiting for the one that runs, if one does */
 };
 
 /* Fills in as much as stats->struct_size has room for; 0, or -EINVAL. */
