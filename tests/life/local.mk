@@ -1,10 +1,14 @@
 # --- The lives of threads and processes: cancelled, ended, forked, unloaded. Each case
 # runs in a process of its own.
-life_programs = tests/life/cancel
+life_programs = tests/life/cancel tests/life/ends tests/life/forks
 check_PROGRAMS += $(life_programs)
 TESTS += $(life_programs)
 tests_life_cancel_SOURCES = tests/life/cancel.c tests/life/life.h
 tests_life_cancel_LDADD = $(FLOOR3)
+tests_life_ends_SOURCES = tests/life/ends.c tests/life/life.h
+tests_life_ends_LDADD = $(FLOOR3)
+tests_life_forks_SOURCES = tests/life/forks.c tests/life/life.h
+tests_life_forks_LDADD = $(FLOOR3)
 
 # With the shared library, and a library that uses it.
 if !SANITIZED
