@@ -8,6 +8,7 @@ tests_collector_unit_SOURCES = \
 	tests/collector/test_cycle.c \
 	tests/collector/test_ephemeron.c \
 	tests/collector/test_fiber.c \
+	tests/collector/test_finalizer.c \
 	tests/collector/test_generation.c \
 	tests/collector/test_governor.c \
 	tests/collector/test_grey.c \
@@ -17,6 +18,7 @@ tests_collector_unit_SOURCES = \
 	tests/collector/test_mark.c \
 	tests/collector/test_new.c \
 	tests/collector/test_pacer.c \
+	tests/collector/test_pin.c \
 	tests/collector/test_records.c \
 	tests/collector/test_roots.c \
 	tests/collector/test_settings.c \
