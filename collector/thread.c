@@ -793,6 +793,7 @@ PLD_NOINLINE void polder_thread_detach(void)
         pld_journal_hand_over(&self->journal);
         if (pld_rules_shading)
                 pld_rules_settle_newest(self);
+        PLD_ASSERT(!self->cache || self->cache == pld_cache_mine); /* no other thread's by now */
         if (self->cache)
                 pld_bump_empty(&self->cache->bump);
         pld_list_remove(&self->link);
