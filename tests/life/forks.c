@@ -33,6 +33,15 @@ static void pass_block(struct pld_random *random)
         polder_free(other);
 }
 
+static _Atomic unsigned nfinalized;
+
+static void on_finalize(void *object, void *arg)
+{
+        CHECK(((struct life_node *)object)->check == ~((struct life_node *)object)->value);
+        (void)arg;
+        pld_add_release(&nfinalized, 1);
+}
+
 static void *churn_on(void *seed)
 {
         struct pld_random random = pld_random_seeded((uintptr_t)seed);
@@ -42,6 +51,7 @@ static void *churn_on(void *seed)
                         life_churn(&random);
                         pass_block(&random);
                 }
+                CHECK(polder_finalizer_set(life_node_new(NULL, 3), on_finalize, NULL) == 0);
                 life_nap(300); /* so that the forking thread gets on with two CPUs */
         }
         return NULL;
@@ -77,15 +87,6 @@ static void gang_stop(void)
 
 /* ---- Children ------------------------------------------------------------------------------ */
 
-static _Atomic unsigned nfinalized;
-
-static void on_finalize(void *object, void *arg)
-{
-        CHECK(((struct life_node *)object)->check == ~((struct life_node *)object)->value);
-        (void)arg;
-        pld_add_release(&nfinalized, 1);
-}
-
 static void *live_in_child(void *seed)
 {
         struct pld_random random = pld_random_seeded((uintptr_t)seed);
@@ -103,6 +104,7 @@ static void be_child(void)
 {
         pthread_t thread[2];
         alarm(MINUTE);
+        pld_store_release(&nfinalized, 0);
         live_in_child((void *)11);
         for (uintptr_t i = 0; i < 2; i++)
                 CHECK(pthread_create(&thread[i], NULL, live_in_child, (void *)i) == 0);
@@ -218,6 +220,7 @@ static void fork_often(unsigned n, void *(*how)(void *))
 
 static void often(void)
 {
+        setenv("POLDER_GENERATIONS", "1", 1);
         life_start("concurrent", "verify");
         gang_start();
         time_t end = time(NULL) + MINUTE; /* on a busy machine so many as there is time for */

@@ -44,10 +44,15 @@ static void *weak_lives(void *weak)
         return polder_weak_get(weak) ? weak : NULL;
 }
 
+static void start_as(const char *debug)
+{
+        life_start("off", debug);
+        CHECK(polder_root_add(weaks, sizeof weaks) == 0);
+}
+
 static void start(void)
 {
-        life_start("off", "verify");
-        CHECK(polder_root_add(weaks, sizeof weaks) == 0);
+        start_as("verify");
 }
 
 static void await_finalizers(void)
@@ -76,9 +81,10 @@ static void reloading(void)
         CHECK(!life_on_a_thread(weak_lives, weaks[0]));
 }
 
+/* Without verification, which would look by itself. */
 static void forgetting_roots(void)
 {
-        start();
+        start_as("");
         life_on_a_thread(visit, NULL);
         unload();
         life_collect();
@@ -86,35 +92,27 @@ static void forgetting_roots(void)
 
 static void forgetting_roots_stopped(void)
 {
-        start();
+        start_as("");
         life_on_a_thread(visit, NULL);
         unload();
         CHECK(polder_collect(POLDER_STOP_THE_WORLD) == 0);
 }
 
-static void *set_finalizer_only(void *unused)
+static void *set_slow_finalizer(void *properly)
 {
         const struct plugin *plugin = load();
-        plugin->slow_finalizer();
-        return unused;
+        plugin->slow_finalizer(properly != NULL);
+        return NULL;
 }
 
 static void forgetting_finalizers(void)
 {
         start();
-        life_on_a_thread(set_finalizer_only, NULL);
+        life_on_a_thread(set_slow_finalizer, NULL);
         unload();
         life_collect();
         await_finalizers();
         life_nap(500000);
-}
-
-static void *visit_and_drop(void *unused)
-{
-        const struct plugin *plugin = load();
-        plugin->enter(1);
-        plugin->slow_finalizer();
-        return unused;
 }
 
 /* dlclose() waits for the call that is under way. */
@@ -122,7 +120,7 @@ static void during_a_finalizer(void)
 {
         start();
         for (int i = 0; i < 3; i++) {
-                life_on_a_thread(visit_and_drop, NULL);
+                life_on_a_thread(set_slow_finalizer, (void *)1);
                 const struct plugin *plugin = dlsym(library, "plugin");
                 life_collect();
                 while (plugin->ncalls() == 0)

@@ -7,7 +7,7 @@ struct plugin {
         void *(*held)(void);                /* an object that only its variables hold */
         void *(*object)(void);              /* one of its layout, for the caller to hold */
         unsigned (*ncalls)(void);           /* of its finalizer */
-        void (*slow_finalizer)(void);       /* an object whose finalizer takes its time */
+        void (*slow_finalizer)(int leaves_properly); /* an object whose finalizer takes its time */
 };
 
 #endif

@@ -77,8 +77,9 @@ static unsigned count_calls(void)
         return atomic_load(&ncalls);
 }
 
-static void make_slow(void)
+static void make_slow(int properly)
 {
+        leaves_properly = properly;
         if (polder_finalizer_set(entry_new(NULL), finalize_slowly, NULL))
                 abort();
 }
