@@ -305,7 +305,7 @@ static void count(enum pld_backing kind, enum pld_reason why)
 static int verify(struct piece piece, enum pld_backing kind)
 {
         size_t stride = kind == PLD_BACKING_BASE ? VERIFY_STRIDE : PLD_HUGE_BYTES;
-        size_t step = kind == PLD_BACKING_1G ? PLD_GIGANTIC_BYTES : PLD_HUGE_BYTES;
+        size_t step = pld_backing_unit_bytes(kind);
         uint64_t astray = 0;
         if (!pld_machine.may_bind) /* one node by decree: there is no elsewhere */
                 return TAKEN;
@@ -361,8 +361,7 @@ static int place(struct piece piece, enum pld_backing kind, size_t *faults) /* B
  * is refused before it has done anything. */
 static int step_pool(struct piece piece, enum pld_backing kind)
 {
-        size_t page_bytes = kind == PLD_BACKING_1G ? PLD_GIGANTIC_BYTES : PLD_HUGE_BYTES;
-        size_t nfree, faults, wanted = piece.nbytes / page_bytes;
+        size_t nfree, faults, wanted = piece.nbytes / pld_backing_unit_bytes(kind);
         int id = pld_machine.may_bind ? pld_machine.node[piece.node].id : -1;
         if (pld_os->pool_free(id, kind, &nfree) == 0 && nfree < wanted)
                 return PLD_REASON_POOL_EMPTY;

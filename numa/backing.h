@@ -22,6 +22,12 @@ enum pld_backing {
         PLD_BACKING_KINDS
 };
 
+/* What is backed at least at a time by that kind: of the hugetlb kinds, a page. */
+static inline size_t pld_backing_unit_bytes(enum pld_backing kind)
+{
+        return kind == PLD_BACKING_1G ? PLD_GIGANTIC_BYTES : PLD_HUGE_BYTES;
+}
+
 /* Why a step of the chain was left, or a piece taken with less than was asked. */
 enum pld_reason {
         PLD_REASON_UNSUPPORTED,     /* the kernel has no such pages, or they are turned off */

@@ -10,4 +10,4 @@ libpld_numa_la_SOURCES = \
 
 # The fake machine: for tests, never part of the library.
 check_LTLIBRARIES = libpld_fake.la
-libpld_fake_la_SOURCES = numa/fake.c numa/fake.h
+libpld_fake_la_SOURCES = numa/fake.c numa/fake.h numa/fake_inside.h numa/fake_pages.c
