@@ -6,6 +6,7 @@ libpld_numa_la_SOURCES = \
 	numa/node_thread.c numa/node_thread.h \
 	numa/os.h numa/os_text.h \
 	numa/os_cgroup.c numa/os_cgroup.h numa/os_linux.c \
+	numa/os_machine.c numa/os_machine.h \
 	numa/range.c numa/range.h
 
 # The fake machine: for tests, never part of the library.

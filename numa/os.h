@@ -1,7 +1,7 @@
 /* os.h: everything the library asks of the operating system about machines,
  * memory and threads, behind one contract.
  *
- * The only code that knows a kernel interface by name is os_linux.c; the fake
+ * The only code that knows a kernel interface by name is in os_*.c; the fake
  * machine of the tests is another implementation. No function allocates: the
  * heap below malloc must not call malloc. Unless it says otherwise, an int is 0
  * or -errno, an output is written on success only, and a function is thread-safe. */

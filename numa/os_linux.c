@@ -1,8 +1,5 @@
-/* os_linux.c: the contract of os.h, by Linux.
- *
- * libnuma gives the system calls of binding (numaif.h). Its enumeration is not
- * used, because it allocates, and this code runs below malloc: sysfs is read here
- * with plain reads into the stack.
+/* os_linux.c: the contract of os.h, by Linux: addresses, pages and threads. What the machine
+ * is, os_machine.c finds out.
  *
  * O1  A piece of the reserved range is opened by mprotect() and closed by mapping
  *     an inaccessible piece over it. Neither can fail halfway: a MAP_FIXED mapping
@@ -16,26 +13,21 @@
  *     are opened piece by piece. What can only be read gets no memory of its own. */
 #include "numa/os.h"
 #include "numa/os_cgroup.h"
-#include "numa/os_text.h"
+#include "numa/os_machine.h"
 
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "base/check.h"
-#include "base/parse.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/mempolicy.h>
 #include <numaif.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #if __has_include(<sys/rseq.h>) /* glibc 2.35 */
@@ -56,274 +48,27 @@
 #endif
 
 enum {
-        TEXT_BYTES = 8192,                /* the longest file that is read */
-        POOL_SHIFT = 26,                  /* mmap()'s flags hold the log2 of the page size */
-        GIGANTIC_SHIFT = 30,
-        MODE_PREFERRED_MANY = 5,          /* Linux 5.15 */
-        MODE_WEIGHTED_INTERLEAVE = 6,     /* Linux 6.9 */
-        MAXNODE = PLD_NODE_IDS + 1,       /* the kernel takes one less than it is told */
-        PROMPT_SLICE_NS = 100000,         /* the shortest that the kernel allows, */
-        PATIENT_SLICE_NS = 100000000,     /* and the longest */
+        POOL_SHIFT = 26,              /* mmap()'s flags hold the log2 of the page size */
+        PROMPT_SLICE_NS = 100000,     /* the shortest that the kernel allows, */
+        PATIENT_SLICE_NS = 100000000, /* and the longest */
         RESERVED = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
 };
 
 const struct pld_os *pld_os = &pld_os_linux;
 
-/* --- reading sysfs and procfs --------------------------------------------------- */
-
-static int read_text(const char *path, char text[TEXT_BYTES])
-{
-        return pld_text_read(path, text, TEXT_BYTES);
-}
-
-static int read_node_text(int id, const char *file, char text[TEXT_BYTES])
-{
-        char path[128];
-        snprintf(path, sizeof path, "/sys/devices/system/node/node%d/%s", id, file);
-        return read_text(path, text);
-}
-
-/* A list such as "0-3,8", or nothing at all, as a set. */
-static int parse_list(const char *text, uint64_t *words, size_t nbits)
-{
-        memset(words, 0, pld_words_for(nbits) * sizeof *words);
-        return *text == '\0' ? 0 : pld_parse_set(text, words, nbits);
-}
-
-static int read_node_list(const char *file, struct pld_node_set *out)
-{
-        char path[96], text[TEXT_BYTES];
-        snprintf(path, sizeof path, "/sys/devices/system/node/%s", file);
-        int error = read_text(path, text);
-        return error ? error : parse_list(text, out->words, PLD_NODE_IDS);
-}
-
-/* The number of kB behind "key:" in a meminfo, as bytes; 0 where there is none. */
-static size_t meminfo_bytes(const char *text, const char *key)
-{
-        const char *at = strstr(text, key);
-        return at ? strtoull(at + strlen(key), NULL, 10) * PLD_KIB : 0;
-}
-
-/* --- what the machine is ----------------------------------------------------------- */
-
-static int linux_nodes_with_memory(struct pld_node_set *out)
-{
-        return read_node_list("has_memory", out) ? -ENOSYS : 0;
-}
-
-/* For where get_mempolicy() is forbidden: the line that everyone may read. */
-static int allowed_by_status(struct pld_node_set *out)
-{
-        static const char key[] = "Mems_allowed_list:";
-        char text[TEXT_BYTES];
-        int error = read_text("/proc/self/status", text);
-        if (error)
-                return error;
-        char *at = strstr(text, key);
-        if (!at)
-                return -ENOSYS;
-        at += strlen(key);
-        at += strspn(at, " \t");
-        at[strcspn(at, "\n")] = '\0';
-        return parse_list(at, out->words, PLD_NODE_IDS);
-}
-
-static int linux_nodes_allowed(struct pld_node_set *out)
-{
-        unsigned long mask[PLD_NODE_IDS / 64] = { 0 };
-        if (get_mempolicy(NULL, mask, MAXNODE, NULL, MPOL_F_MEMS_ALLOWED) != 0)
-                return allowed_by_status(out);
-        memcpy(out->words, mask, sizeof mask);
-        return 0;
-}
-
-/* MPOL_F_RELATIVE_NODES: bit n of the mask is the n-th allowed node, wrapping. */
-static void make_absolute(struct pld_node_set *nodes)
-{
-        struct pld_node_set allowed, relative = *nodes;
-        int ids[PLD_NODE_IDS], n = 0;
-        if (linux_nodes_allowed(&allowed) != 0)
-                return;
-        for (int id = 0; id < PLD_NODE_IDS; id++)
-                if (pld_node_set_has(&allowed, id))
-                        ids[n++] = id;
-        *nodes = (struct pld_node_set){ { 0 } };
-        for (int bit = 0; n > 0 && bit < PLD_NODE_IDS; bit++)
-                if (pld_node_set_has(&relative, bit))
-                        pld_node_set_add(nodes, ids[bit % n]);
-}
-
-static enum pld_policy kind_of_mode(int mode)
-{
-        switch (mode) {
-        case MPOL_BIND:
-                return PLD_POLICY_BIND;
-        case MPOL_PREFERRED:
-        case MODE_PREFERRED_MANY:
-                return PLD_POLICY_PREFERRED;
-        case MPOL_INTERLEAVE:
-        case MODE_WEIGHTED_INTERLEAVE:
-                return PLD_POLICY_INTERLEAVE;
-        default:
-                return PLD_POLICY_LOCAL;
-        }
-}
-
-static int linux_policy(struct pld_os_policy *out)
-{
-        int mode = MPOL_DEFAULT;
-        unsigned long mask[PLD_NODE_IDS / 64] = { 0 };
-        if (get_mempolicy(&mode, mask, MAXNODE, NULL, 0) != 0)
-                return -errno;
-        memcpy(out->nodes.words, mask, sizeof mask);
-        if (mode & MPOL_F_RELATIVE_NODES)
-                make_absolute(&out->nodes);
-        mode &= ~MPOL_MODE_FLAGS;
-        out->weighted = mode == MODE_WEIGHTED_INTERLEAVE;
-        out->kind = kind_of_mode(mode);
-        if (pld_node_set_is_empty(&out->nodes))
-                out->kind = PLD_POLICY_LOCAL; /* "preferred" without a node is local */
-        return 0;
-}
-
-static int linux_cpus_of_node(int id, cpu_set_t *out)
-{
-        enum { CPU_IDS = 8192 }; /* the kernel's limit, which is above cpu_set_t's */
-        char text[TEXT_BYTES];
-        uint64_t words[CPU_IDS / 64];
-        static_assert(sizeof words >= sizeof *out, "cpu_set_t is a prefix of the kernel's set");
-        int error = read_node_text(id, "cpulist", text);
-        if (!error)
-                error = parse_list(text, words, CPU_IDS);
-        if (error)
-                return error;
-        memcpy(out, words, sizeof *out);
-        return 0;
-}
-
-/* The main thread's mask stands for the process: the caller may have pinned itself. */
-static int linux_cpus_allowed(cpu_set_t *out)
-{
-        return sched_getaffinity(getpid(), sizeof *out, out) == 0 ? 0 : -errno;
-}
-
-static int linux_distances(int id, uint8_t row[PLD_NODE_IDS])
-{
-        char text[TEXT_BYTES];
-        struct pld_node_set online;
-        int error = read_node_list("online", &online);
-        if (!error)
-                error = read_node_text(id, "distance", text);
-        if (error)
-                return error;
-        memset(row, 0, PLD_NODE_IDS);
-        char *at = text;
-        for (int other = 0; other < PLD_NODE_IDS; other++) {
-                if (!pld_node_set_has(&online, other))
-                        continue;
-                char *end;
-                unsigned long distance = strtoul(at, &end, 10);
-                if (end == at)
-                        return -EINVAL;
-                row[other] = distance < UINT8_MAX ? (uint8_t)distance : UINT8_MAX;
-                at = end;
-        }
-        return 0;
-}
-
-static unsigned linux_weight(int id)
-{
-        char path[96], text[TEXT_BYTES];
-        int64_t weight;
-        snprintf(path, sizeof path, "/sys/kernel/mm/mempolicy/weighted_interleave/node%d", id);
-        if (read_text(path, text) != 0 || pld_parse_int(text, 1, UINT8_MAX, &weight) != 0)
-                return 1;
-        return (unsigned)weight;
-}
-
-/* What the kernel keeps of a node: below the low watermarks it reclaims, and below
- * the lowest it kills, if the memory is bound. They are the node's share of one
- * setting, and some of its size; twice that is above the highest of them. */
-static size_t kept_bytes(size_t node_total, size_t whole_total)
-{
-        char text[TEXT_BYTES];
-        int64_t min_kb;
-        if (read_text("/proc/sys/vm/min_free_kbytes", text) != 0 ||
-            pld_parse_int(text, 0, INT32_MAX, &min_kb) != 0 || whole_total == 0)
-                return 0;
-        double share = (double)node_total / (double)whole_total;
-        return 2 * (size_t)((double)min_kb * share) * PLD_KIB + node_total / 256;
-}
-
-/* As MemAvailable is estimated, which nodes don't have: half of what could be
- * dropped, without what the kernel keeps. */
-static int node_memory(int id, size_t whole_total, struct pld_os_memory *out)
-{
-        char text[TEXT_BYTES];
-        int error = read_node_text(id, "meminfo", text);
-        if (error)
-                return error;
-        size_t cached = meminfo_bytes(text, " Active(file):") +
-                        meminfo_bytes(text, " Inactive(file):") +
-                        meminfo_bytes(text, " SReclaimable:");
-        out->total = meminfo_bytes(text, " MemTotal:");
-        out->available = meminfo_bytes(text, " MemFree:") + cached / 2;
-        size_t kept = kept_bytes(out->total, whole_total);
-        out->available -= kept < out->available ? kept : out->available;
-        return 0;
-}
-
-static int whole_memory(struct pld_os_memory *out)
-{
-        char text[TEXT_BYTES];
-        int error = read_text("/proc/meminfo", text);
-        if (error)
-                return error;
-        out->total = meminfo_bytes(text, "MemTotal:");
-        out->available = meminfo_bytes(text, "MemAvailable:");
-        return 0;
-}
-
-static int linux_memory(int id, struct pld_os_memory *out)
-{
-        struct sysinfo info = { .mem_unit = 1 };
-        sysinfo(&info);
-        out->swap = (size_t)info.freeswap * info.mem_unit;
-        return id < 0 ? whole_memory(out)
-                      : node_memory(id, (size_t)info.totalram * info.mem_unit, out);
-}
-
-static int pool_shift(enum pld_backing kind)
-{
-        return kind == PLD_BACKING_1G ? GIGANTIC_SHIFT : PLD_HUGE_SHIFT;
-}
+/* --- where it runs, and what there is ------------------------------------------------ */
 
 static int pool_flags(enum pld_backing kind)
 {
-        return MAP_HUGETLB | pool_shift(kind) << POOL_SHIFT;
-}
-
-static int linux_pool_free(int id, enum pld_backing kind, size_t *npages)
-{
-        char file[64], path[96], text[TEXT_BYTES];
-        int64_t n;
-        snprintf(file, sizeof file, "hugepages/hugepages-%dkB/free_hugepages",
-                 1 << (pool_shift(kind) - 10));
-        snprintf(path, sizeof path, "/sys/kernel/mm/%s", file);
-        int error = id < 0 ? read_text(path, text) : read_node_text(id, file, text);
-        if (!error)
-                error = pld_parse_int(text, 0, INT64_MAX, &n);
-        if (!error)
-                *npages = (size_t)n;
-        return error;
+        int log2 = (int)pld_log2(pld_backing_unit_bytes(kind));
+        return MAP_HUGETLB | log2 << POOL_SHIFT;
 }
 
 /* There are such hugetlb mappings, and they can be moved (O2); asked with one that
  * reserves no page. */
 static bool pool_moves(enum pld_backing kind)
 {
-        size_t nbytes = (size_t)1 << pool_shift(kind);
+        size_t nbytes = pld_backing_unit_bytes(kind);
         void *from = mmap(NULL, nbytes, PROT_NONE, RESERVED | pool_flags(kind), -1, 0);
         if (from == MAP_FAILED)
                 return false;
@@ -341,18 +86,6 @@ static bool pool_moves(enum pld_backing kind)
         return moved;
 }
 
-static bool thp_is_on(void)
-{
-        char text[TEXT_BYTES];
-        int64_t nbytes;
-        if (read_text("/sys/kernel/mm/transparent_hugepage/enabled", text) != 0 ||
-            strstr(text, "[never]"))
-                return false;
-        return read_text("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", text) == 0 &&
-               pld_parse_int(text, 0, INT64_MAX, &nbytes) == 0 &&
-               (size_t)nbytes == PLD_HUGE_BYTES;
-}
-
 static bool linux_supports(enum pld_backing kind)
 {
         switch (kind) {
@@ -360,7 +93,7 @@ static bool linux_supports(enum pld_backing kind)
         case PLD_BACKING_2M:
                 return pool_moves(kind);
         case PLD_BACKING_THP:
-                return thp_is_on();
+                return pld_linux_has_thp();
         default:
                 return kind == PLD_BACKING_BASE;
         }
@@ -476,7 +209,7 @@ static int linux_bind(void *at, size_t nbytes, int id)
 {
         unsigned long mask[PLD_NODE_IDS / 64] = { 0 };
         mask[id / 64] = 1ul << (id % 64);
-        return mbind(at, nbytes, MPOL_BIND, mask, MAXNODE, 0) == 0 ? 0 : -errno;
+        return mbind(at, nbytes, MPOL_BIND, mask, PLD_LINUX_MAXNODE, 0) == 0 ? 0 : -errno;
 }
 
 static int linux_rebind(void *at, size_t nbytes, int id)
@@ -484,7 +217,7 @@ static int linux_rebind(void *at, size_t nbytes, int id)
         unsigned long mask[PLD_NODE_IDS / 64] = { 0 };
         mask[id / 64] = 1ul << (id % 64);
         unsigned flags = MPOL_MF_MOVE | MPOL_MF_STRICT;
-        return mbind(at, nbytes, MPOL_BIND, mask, MAXNODE, flags) == 0 ? 0 : -errno;
+        return mbind(at, nbytes, MPOL_BIND, mask, PLD_LINUX_MAXNODE, flags) == 0 ? 0 : -errno;
 }
 
 static int linux_advise(void *at, size_t nbytes, bool huge)
@@ -668,16 +401,16 @@ static int linux_barrier_everywhere(void)
 }
 
 const struct pld_os pld_os_linux = {
-        .nodes_with_memory = linux_nodes_with_memory,
-        .nodes_allowed = linux_nodes_allowed,
-        .policy = linux_policy,
-        .cpus_of_node = linux_cpus_of_node,
-        .cpus_allowed = linux_cpus_allowed,
-        .distances = linux_distances,
-        .weight = linux_weight,
-        .memory = linux_memory,
+        .nodes_with_memory = pld_linux_nodes_with_memory,
+        .nodes_allowed = pld_linux_nodes_allowed,
+        .policy = pld_linux_policy,
+        .cpus_of_node = pld_linux_cpus_of_node,
+        .cpus_allowed = pld_linux_cpus_allowed,
+        .distances = pld_linux_distances,
+        .weight = pld_linux_weight,
+        .memory = pld_linux_memory,
         .cgroup_memory = pld_cgroup_memory,
-        .pool_free = linux_pool_free,
+        .pool_free = pld_linux_pool_free,
         .supports = linux_supports,
         .cpu = linux_cpu,
         .cpu_at = linux_cpu_at,
