@@ -19,6 +19,7 @@
 #include "arena/report.h"
 #include "base/lock.h"
 #include "numa/image.h"
+#include "numa/mlock.h"
 #include "numa/node_thread.h"
 
 #include <errno.h>
@@ -164,7 +165,7 @@ static int start_machine(const struct pld_arena_settings *settings)
         error = pld_backing_start(settings->pages);
         if (error == -EINVAL && is_from_environment(settings->pages, "POLDER_PAGES"))
                 error = pld_backing_start(NULL);
-        pld_backing_lock(settings->lock);
+        pld_mlock_start(settings->lock);
         return error;
 }
 

@@ -23,6 +23,7 @@
 #include "base/check.h"
 #include "base/lock.h"
 #include "numa/machine.h"
+#include "numa/meta_map.h"
 #include "numa/range.h"
 
 #include <polder/extent.h>

@@ -2,7 +2,7 @@
 
 #include "base/bits.h"
 #include "base/lock.h"
-#include "numa/backing.h"
+#include "numa/meta_map.h"
 
 #include <string.h>
 

@@ -59,6 +59,7 @@
 #include "arena/page_heap_inside.h"
 #include "arena/stall.h"
 #include "base/clock.h"
+#include "numa/meta_map.h"
 
 #include <errno.h>
 #include <unistd.h>

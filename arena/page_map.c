@@ -3,7 +3,7 @@
 #include "arena/meta.h"
 #include "arena/span.h"
 #include "base/bits.h"
-#include "numa/backing.h"
+#include "numa/meta_map.h"
 
 #include <errno.h>
 

@@ -13,6 +13,7 @@
 #include "arena/page_map.h"
 #include "arena/stall.h"
 #include "base/clock.h"
+#include "numa/meta_map.h"
 
 #include <errno.h>
 #include <string.h>

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "collector/thread.h"
 #include "collector/tie.h"
+#include "numa/meta_map.h"
 
 #include <errno.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 
 #include "base/check.h"
 #include "collector/settings.h"
-#include "numa/backing.h"
+#include "numa/meta_map.h"
 
 enum { NSTRIPES = 256 };
 

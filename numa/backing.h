@@ -5,54 +5,15 @@
 #ifndef PLD_NUMA_BACKING_H
 #define PLD_NUMA_BACKING_H
 
+#include "numa/kind.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define PLD_HUGE_SHIFT 21
-#define PLD_HUGE_BYTES ((size_t)1 << PLD_HUGE_SHIFT)
-#define PLD_GIGANTIC_BYTES ((size_t)1 << 30) /* of a 1G page */
-
-enum pld_backing {
-        PLD_BACKING_NONE, /* address space only */
-        PLD_BACKING_1G,   /* a part of a hugetlb page that large: of the reserve only */
-        PLD_BACKING_2M,   /* from the node's hugetlb pool */
-        PLD_BACKING_THP,  /* transparent huge pages */
-        PLD_BACKING_BASE, /* base pages */
-        PLD_BACKING_KINDS
-};
-
-/* What is backed at least at a time by that kind: of the hugetlb kinds, a page. */
-static inline size_t pld_backing_unit_bytes(enum pld_backing kind)
-{
-        return kind == PLD_BACKING_1G ? PLD_GIGANTIC_BYTES : PLD_HUGE_BYTES;
-}
-
-/* Why a step of the chain was left, or a piece taken with less than was asked. */
-enum pld_reason {
-        PLD_REASON_UNSUPPORTED,     /* the kernel has no such pages, or they are turned off */
-        PLD_REASON_POOL_EMPTY,      /* the node's hugetlb pool has too few free pages */
-        PLD_REASON_NODE_LOW,        /* the node would run out of memory */
-        PLD_REASON_CGROUP_LOW,      /* a limit of a control group would be passed */
-        PLD_REASON_NODE_FORBIDDEN,  /* the node was taken from the process (cpuset) */
-        PLD_REASON_BIND_REFUSED,    /* the kernel refuses binding to the node */
-        PLD_REASON_BIND_FORBIDDEN,  /* binding is forbidden: used unbound, where it lies right */
-        PLD_REASON_UNVERIFIED,      /* asking where a page lies is forbidden: used on trust */
-        PLD_REASON_MAP_REFUSED,     /* mmap failed */
-        PLD_REASON_POPULATE_FAILED, /* no memory when it was touched: a cgroup's limit, a race */
-        PLD_REASON_MISPLACED,       /* a page lay on another node */
-        PLD_REASON_NOT_HUGE,        /* the kernel gave base pages and would not collapse them */
-        PLD_REASON_NO_PLACE,        /* the range has no free piece of one node for a 1G page */
-        PLD_REASON_LOCK_REFUSED,    /* it may not be locked in memory: used unlocked */
-        PLD_REASONS
-};
-
 /* pages: kinds in the order to try, such as "2M,thp,base"; NULL: "thp,base".
  * -EINVAL with one line on standard error, and nothing changed. Thread-safe. */
 int pld_backing_start(const char *pages);
-/* What is backed from now on is locked in memory, too. Where the kernel refuses it is
- * used all the same; the first time is one line on standard error. */
-void pld_backing_lock(bool on);
 /* The chain begins with 1G. */
 bool pld_backing_has_1g(void);
 
@@ -105,22 +66,5 @@ uint64_t pld_backing_misplaced(void);
 size_t pld_backing_bytes(unsigned node, enum pld_backing kind);
 /* Of those, what cannot be paged out: locked, or of a pool. */
 size_t pld_backing_locked_bytes(unsigned node, enum pld_backing kind);
-const char *pld_reason_name(enum pld_reason reason);
-const char *pld_backing_name(enum pld_backing kind);
-
-/* Anonymous memory for Polder's own structures: zero, touched lazily, not counted
- * against the system's commit limit. NULL when refused. */
-void *pld_meta_map(size_t nbytes);
-/* The same, of transparent huge pages where they are wanted: for what is used densely. */
-void *pld_meta_map_huge(size_t nbytes);
-/* The same for tables that are used here and there: all of it can be read, what has been
- * opened can be written, and a program's mlockall() brings only that into memory.
- * pld_meta_open() widens to whole base pages; -errno when the kernel refuses. */
-void *pld_meta_map_sparse(size_t nbytes);
-int pld_meta_open(void *at, size_t nbytes);
-/* Stays in memory, if what is backed does; pld_meta_open() does it as well. */
-void pld_meta_lock(void *at, size_t nbytes);
-void pld_meta_unmap(void *at, size_t nbytes);
-size_t pld_meta_mapped_bytes(void);
 
 #endif

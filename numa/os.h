@@ -8,7 +8,7 @@
 #ifndef PLD_NUMA_OS_H
 #define PLD_NUMA_OS_H
 
-#include "numa/backing.h"
+#include "numa/kind.h"
 #include "numa/machine.h"
 
 #include <pthread.h>

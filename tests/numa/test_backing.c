@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 
+#include "numa/meta_map.h"
 #include "tests/numa/backing_setup.h"
 
 #include <errno.h>

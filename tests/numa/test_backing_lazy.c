@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 
+#include "numa/mlock.h"
 #include "tests/numa/backing_setup.h"
 
 #include <errno.h>
@@ -33,7 +34,7 @@ Test(backing, what_is_backed_is_locked_when_asked_for)
         setup_started("2M,thp,base");
         cr_expect(back_one(0, 0) == PLD_BACKING_THP);
         cr_expect(pld_fake_locked_bytes() == 0);
-        pld_backing_lock(true);
+        pld_mlock_start(true);
         cr_expect(back_one(0, 1) == PLD_BACKING_THP);
         cr_expect(back_one(1, 0) == PLD_BACKING_2M);
         cr_expect(pld_fake_locked_bytes() == PLD_HUGE_BYTES);
@@ -45,9 +46,9 @@ Test(backing, what_is_given_back_is_not_counted_as_locked)
 {
         setup_nodes(1);
         setup_started("thp,base");
-        pld_backing_lock(true);
+        pld_mlock_start(true);
         back_one(0, 0);
-        pld_backing_lock(false);
+        pld_mlock_start(false);
         back_one(0, 1);
         pld_unback(huge_at(0, 1), PLD_HUGE_BYTES, PLD_BACKING_THP);
         cr_expect(pld_backing_locked_bytes(0, PLD_BACKING_THP) == PLD_HUGE_BYTES);
@@ -60,7 +61,7 @@ Test(backing, a_locked_huge_page_that_is_broken_is_locked_base_pages)
 {
         setup_nodes(1);
         setup_started("thp,base");
-        pld_backing_lock(true);
+        pld_mlock_start(true);
         back_one(0, 0);
         cr_assert(pld_break(huge_at(0, 0)) == 0);
         cr_expect(pld_backing_locked_bytes(0, PLD_BACKING_THP) == 0);
@@ -72,10 +73,10 @@ Test(backing, what_is_to_be_locked_does_not_come_lazily)
         enum pld_backing kind;
         setup_nodes(1);
         setup_started("thp,base");
-        pld_backing_lock(true);
+        pld_mlock_start(true);
         cr_expect(pld_back_lazily(huge_at(0, 0), PLD_HUGE_BYTES, 0, &kind) == -EAGAIN);
         expect_untouched(0, 0);
-        pld_backing_lock(false);
+        pld_mlock_start(false);
         cr_expect(pld_back_lazily(huge_at(0, 0), PLD_HUGE_BYTES, 0, &kind) == 0);
         cr_expect(pld_backing_locked_bytes(0, kind) == 0);
 }
@@ -87,7 +88,7 @@ Test(backing, a_refused_lock_is_counted_and_one_line_and_the_memory_is_used)
         setup_nodes(1);
         setup_started("thp,base");
         pld_fake_set_lock_limit(3 * PLD_MIB);
-        pld_backing_lock(true);
+        pld_mlock_start(true);
         cr_assert(pipe(ends) == 0);
         dup2(ends[1], STDERR_FILENO);
         for (size_t i = 0; i < 4; i++)
