@@ -1,11 +1,8 @@
 /* heap.c: heaps that are freed at once.
  *
  * A heap is made of *shards*. A shard is a cache behind a lock, whose malloc spans are
- * its own, and a list of large spans. Nearly always a thread finds the shard that it
- * had last time free; when it is not, it goes on to another one, and when none is, the
- * heap gets one more, up to a bound (arenas of ptmalloc: Gloger, 2001). In front of
- * them each thread has a *stash* in each heap that it uses: some free blocks of each of
- * the smaller classes, so that most calls take no lock.
+ * its own, and a list of large spans (shard.c). In front of them each thread has a *stash*
+ * in each heap that it uses: some free blocks, so that most calls take no lock (stash.c).
  *
  * To malloc.c blocks of a heap are blocks of another thread's: a shard owns the
  * span, and never is a thread's cache. So polder_free() finds out that a block is a
@@ -20,269 +17,23 @@
  * H3  a stash's bins belong to its owner, and stashes of a heap only become more: whoever
  *     has read the first one may follow `next`.
  * H4  shards are never unmapped and never anything else (as caches, cache.c, K1), and
- *     those of a heap become more, under `lock`, until it is destroyed.
+ *     those of a heap become more, under the heaps' lock, until it is destroyed.
  * Called with no lock held. A shard's lock is held while pages are taken. */
 #include "arena/heap.h"
 
 #include "arena/arena.h"
-#include "arena/cache.h"
 #include "arena/decay.h"
 #include "arena/extent.h"
+#include "arena/heap_inside.h"
 #include "arena/large.h"
 #include "arena/malloc.h"
-#include "arena/meta.h"
-#include "base/lock.h"
 
 #include <errno.h>
 #include <string.h>
 
-enum {
-        SHARDS_MOST = 8,
-        SEATS = 8,
-        STASH_BLOCKS = 32, /* of a class, and in bytes: what a thread keeps in a heap */
-        STASH_BYTES = 8 << 10
-};
-
-struct shard {
-        struct pld_lock lock;
-        struct polder_heap *heap; /* const while it has one */
-        struct pld_list large;    /* lock: spans */
-        struct pld_list link;     /* heaps' lock: of the spare ones */
-        struct pld_cache cache;   /* lock, but for what others may do to its manual half */
-};
-
-struct bin {
-        struct pld_block *first; /* the last that was freed */
-        uint32_t n, most;
-};
-
-struct stash {                       /* H3 */
-        _Atomic(const void *) owner; /* a thread's `me`; NULL: nobody's */
-        struct stash *next;          /* const */
-        struct bin bin[PLD_NCLASSES_SMALL];
-};
-
-struct polder_heap {
-        unsigned slice;                    /* const */
-        bool strict;                       /* const: that slice or none */
-        uint64_t serial;                   /* const: H2 */
-        _Atomic(struct stash *) stashes;   /* any thread pushes */
-        struct pld_list link;              /* heaps' lock */
-        _Atomic unsigned nshards;          /* heaps' lock to write; >= 1 */
-        struct shard *shards[SHARDS_MOST]; /* the first nshards are const */
-};
-
-static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_HEAPS);
-static struct pld_list heaps = PLD_LIST_INIT(heaps); /* lock */
-static struct pld_list spare = PLD_LIST_INIT(spare); /* lock: shards */
-static uint64_t last_serial;                         /* lock */
-
-struct seat { /* what a thread remembers of a heap */
-        uint64_t serial;
-        struct stash *stash; /* NULL: there can be none */
-};
-
-static _Thread_local unsigned favourite; /* the index of the shard that was free last time */
-static _Thread_local char me;            /* its address names the thread */
-static _Thread_local bool has_stash;     /* in some heap, perhaps destroyed by now */
-static _Thread_local struct seat seats[SEATS];
-
-/* ---- Shards ---------------------------------------------------------------------- */
-
-static struct shard *shard_of(const struct pld_span *span)
-{
-        return pld_container_of(pld_load_relaxed(&span->manual.owner), struct shard, cache);
-}
-
-static struct shard *find_shard_locked(void)
-{
-        struct pld_list *item = pld_list_pop(&spare);
-        if (item)
-                return pld_container_of(item, struct shard, link);
-        struct shard *shard = pld_meta_alloc(sizeof *shard);
-        if (shard) {
-                pld_lock_init(&shard->lock, PLD_RANK_CACHE);
-                pld_list_init(&shard->link);
-        }
-        return shard;
-}
-
-/* False: there are enough, or no memory. */
-static bool add_shard_locked(struct polder_heap *heap)
-{
-        unsigned n = pld_load_relaxed(&heap->nshards);
-        if (n == SHARDS_MOST || (n > 0 && n >= pld_machine.ncpus))
-                return false;
-        struct shard *shard = find_shard_locked();
-        if (!shard)
-                return false;
-        shard->heap = heap;
-        pld_list_init(&shard->large);
-        pld_manual_init(&shard->cache.manual);
-        shard->cache.manual.in_heap = true;
-        shard->cache.manual.strict = heap->strict;
-        shard->cache.slice = heap->slice;
-        heap->shards[n] = shard;
-        pld_store_release(&heap->nshards, n + 1); /* with lock_shard() */
-        return true;
-}
-
-static PLD_NOINLINE struct shard *lock_shard_slow(struct polder_heap *heap, unsigned first)
-{
-        unsigned n = pld_load_acquire(&heap->nshards);
-        for (unsigned i = 1; i < n; i++) {
-                struct shard *shard = heap->shards[(first + i) % n];
-                if (pld_lock_try(&shard->lock)) {
-                        favourite = (first + i) % n;
-                        return shard;
-                }
-        }
-        pld_lock(&lock);
-        if (n == pld_load_relaxed(&heap->nshards) && add_shard_locked(heap))
-                first = favourite = n;
-        pld_unlock(&lock);
-        pld_lock(&heap->shards[first]->lock);
-        return heap->shards[first];
-}
-
-/* Some shard, locked. */
-static struct shard *lock_shard(struct polder_heap *heap)
-{
-        unsigned n = pld_load_acquire(&heap->nshards),
-                 i = favourite < n ? favourite : favourite % n;
-        struct shard *shard = heap->shards[i];
-        return pld_likely(pld_lock_try(&shard->lock)) ? shard : lock_shard_slow(heap, i);
-}
-
-static unsigned take_blocks(struct polder_heap *heap, unsigned class, struct pld_block **to,
-                            unsigned most)
-{
-        struct shard *shard = lock_shard(heap);
-        unsigned n = pld_manual_take(&shard->cache, class, to, most);
-        pld_unlock(&shard->lock);
-        return n;
-}
-
-/* True: a span was released. */
-static bool put_back_blocks(struct pld_block *const blocks[], size_t n)
-{
-        bool released = false;
-        for (size_t i = 0, end; i < n; i = end) {
-                struct shard *shard = shard_of(pld_span_of((uintptr_t)blocks[i]));
-                for (end = i + 1; end < n; end++) /* those of one shard together */
-                        if (shard_of(pld_span_of((uintptr_t)blocks[end])) != shard)
-                                break;
-                pld_lock(&shard->lock);
-                released |= pld_manual_put_back(&shard->cache, blocks + i, end - i);
-                pld_unlock(&shard->lock);
-        }
-        return released;
-}
-
-/* ---- Stashes --------------------------------------------------------------------- */
-
-static struct stash *own_stash(struct polder_heap *heap)
-{
-        /* Acquire: what is in them, with new_stash(). */
-        struct stash *stash = pld_load_acquire(&heap->stashes);
-        while (stash && pld_load_relaxed(&stash->owner) != &me)
-                stash = stash->next;
-        return stash;
-}
-
-static struct stash *claim_stash(struct polder_heap *heap)
-{
-        struct stash *stash = pld_load_acquire(&heap->stashes);
-        for (; stash; stash = stash->next) {
-                const void *nobody = NULL;
-                /* Acquire: the bins, with let_go(). */
-                if (!pld_load_relaxed(&stash->owner) &&
-                    pld_cas_acquire(&stash->owner, &nobody, &me))
-                        break;
-        }
-        return stash;
-}
-
-static struct stash *new_stash(struct polder_heap *heap)
-{
-        struct pld_block *block;
-        if (!take_blocks(heap, pld_class_of_block(sizeof(struct stash)), &block, 1))
-                return NULL;
-        struct stash *stash = memset(block, 0, sizeof *stash), *head;
-        for (unsigned i = PLD_MANUAL_CLASS_MIN; i < PLD_NCLASSES_SMALL; i++) {
-                uint32_t most = STASH_BYTES / pld_classes[i].nbytes;
-                stash->bin[i].most = most < STASH_BLOCKS ? most : STASH_BLOCKS;
-        }
-        pld_store_relaxed(&stash->owner, &me);
-        head = pld_load_relaxed(&heap->stashes);
-        do
-                stash->next = head;
-        while (!pld_cas_weak_release(&heap->stashes, &head, stash));
-        return stash;
-}
-
-static PLD_NOINLINE struct stash *stash_slow(struct polder_heap *heap, struct seat *seat)
-{
-        struct stash *stash = own_stash(heap);
-        if (!stash && pld_cache_watch()) {
-                stash = claim_stash(heap);
-                if (!stash)
-                        stash = new_stash(heap);
-                has_stash |= stash != NULL;
-        }
-        *seat = (struct seat){ .serial = heap->serial, .stash = stash };
-        return stash;
-}
-
-static inline struct stash *stash_of(struct polder_heap *heap)
-{
-        struct seat *seat = &seats[heap->serial % SEATS];
-        return pld_likely(seat->serial == heap->serial) ? seat->stash : stash_slow(heap, seat);
-}
-
-/* The calling thread's bin of the class in that heap; NULL: it has none, or one without room. */
-static inline struct bin *bin_of(struct polder_heap *heap, unsigned class)
-{
-        struct stash *stash = class < PLD_NCLASSES_SMALL ? stash_of(heap) : NULL;
-        return stash && stash->bin[class].most ? &stash->bin[class] : NULL;
-}
-
-static inline struct pld_block *pop(struct bin *bin)
-{
-        struct pld_block *block = bin->first;
-        PLD_ASSERT(block->key == pld_manual_key_of(block));
-        bin->first = block->next;
-        bin->n--;
-        return block;
-}
-
-static inline void push(struct bin *bin, struct pld_block *block)
-{
-        block->next = bin->first;
-        bin->first = block;
-        bin->n++;
-}
-
-/* All but the `left` that were freed last go back. True: a span was released. */
-static bool flush(struct bin *bin, uint32_t left)
-{
-        struct pld_block *blocks[STASH_BLOCKS], **last = &bin->first;
-        uint32_t n = 0;
-        for (uint32_t i = 0; i < left && *last; i++)
-                last = &(*last)->next;
-        for (struct pld_block *block = *last; block; block = block->next)
-                blocks[n++] = block;
-        *last = NULL;
-        bin->n -= n;
-        return put_back_blocks(blocks, n);
-}
-
-static void flush_all(struct stash *stash)
-{
-        for (unsigned i = 0; i < PLD_NCLASSES_SMALL; i++)
-                if (stash->bin[i].n)
-                        flush(&stash->bin[i], 0);
-}
+struct pld_lock pld_heaps_lock = PLD_LOCK_INIT(PLD_RANK_HEAPS);
+static struct pld_list heaps = PLD_LIST_INIT(heaps); /* heaps' lock */
+static uint64_t last_serial;                         /* likewise */
 
 /* ---- Allocation ------------------------------------------------------------------ */
 
@@ -294,13 +45,13 @@ static void *refuse(int error)
 
 static void *small_try(struct polder_heap *heap, unsigned class)
 {
-        struct pld_block *blocks[STASH_BLOCKS];
-        struct bin *bin = bin_of(heap, class);
-        unsigned n = take_blocks(heap, class, blocks, bin && bin->most > 1 ? bin->most / 2 : 1);
+        struct pld_block *blocks[PLD_STASH_BLOCKS];
+        struct pld_stash_bin *bin = pld_stash_bin(heap, class);
+        unsigned n = pld_shard_take(heap, class, blocks, bin && bin->most > 1 ? bin->most / 2 : 1);
         if (n == 0)
                 return NULL;
         while (n > 1)
-                push(bin, blocks[--n]);
+                pld_stash_push(bin, blocks[--n]);
         blocks[0]->key = 0;
         return blocks[0];
 }
@@ -321,10 +72,10 @@ static PLD_NOINLINE void *small_slow(struct polder_heap *heap, unsigned class)
 
 static inline void *small(struct polder_heap *heap, unsigned class)
 {
-        struct bin *bin = bin_of(heap, class);
+        struct pld_stash_bin *bin = pld_stash_bin(heap, class);
         if (pld_unlikely(!bin || !bin->first))
                 return small_slow(heap, class);
-        struct pld_block *block = pop(bin);
+        struct pld_block *block = pld_stash_pop(bin);
         block->key = 0;
         return block;
 }
@@ -334,7 +85,7 @@ static struct pld_span *large_try(struct polder_heap *heap, size_t nbytes, size_
         struct pld_span *span = pld_large_new(nbytes, align, heap->slice, heap->strict);
         if (!span)
                 return NULL;
-        struct shard *shard = lock_shard(heap);
+        struct pld_shard *shard = pld_shard_lock(heap);
         span->manual.in_heap = true;
         pld_store_relaxed(&span->manual.owner, &shard->cache);
         pld_list_push(&shard->large, &span->link);
@@ -400,7 +151,7 @@ void *polder_heap_realloc(struct polder_heap *heap, void *p, size_t nbytes)
         struct pld_place place = pld_place_of((uintptr_t)p);
         struct pld_span *span = pld_place_span(place);
         if (pld_place_kind(place) == PLD_KIND_MANUAL &&
-            (!span->manual.in_heap || shard_of(span)->heap != heap))
+            (!span->manual.in_heap || pld_shard_of(span)->heap != heap))
                 pld_die("realloc of %p, which is not from heap %p", p, (void *)heap);
         return polder_realloc(p, nbytes); /* dies of all else that is wrong */
 }
@@ -409,17 +160,17 @@ void *polder_heap_realloc(struct polder_heap *heap, void *p, size_t nbytes)
 
 bool pld_heap_free(struct pld_span *span, struct pld_block *block)
 {
-        struct bin *bin = bin_of(shard_of(span)->heap, span->class);
+        struct pld_stash_bin *bin = pld_stash_bin(pld_shard_of(span)->heap, span->class);
         if (pld_unlikely(!bin))
-                return put_back_blocks(&block, 1);
-        bool released = bin->n == bin->most && flush(bin, bin->most / 2);
-        push(bin, block);
+                return pld_shard_put_back(&block, 1);
+        bool released = bin->n == bin->most && pld_stash_flush(bin, bin->most / 2);
+        pld_stash_push(bin, block);
         return released;
 }
 
 void pld_heap_free_large(struct pld_span *span)
 {
-        struct shard *shard = shard_of(span);
+        struct pld_shard *shard = pld_shard_of(span);
         pld_lock(&shard->lock);
         pld_list_remove(&span->link);
         pld_unlock(&shard->lock);
@@ -428,7 +179,7 @@ void pld_heap_free_large(struct pld_span *span)
 
 bool pld_heap_resize_try(struct pld_span *span, size_t nbytes)
 {
-        struct shard *shard = shard_of(span);
+        struct pld_shard *shard = pld_shard_of(span);
         pld_lock(&shard->lock); /* its size is looked at under it */
         bool done = pld_large_resize_try(span, nbytes);
         pld_unlock(&shard->lock);
@@ -437,7 +188,7 @@ bool pld_heap_resize_try(struct pld_span *span, size_t nbytes)
 
 void *pld_heap_alloc_beside(struct pld_span *span, size_t nbytes)
 {
-        return polder_heap_malloc(shard_of(span)->heap, nbytes);
+        return polder_heap_malloc(pld_shard_of(span)->heap, nbytes);
 }
 
 /* ---- Heaps ----------------------------------------------------------------------- */
@@ -471,12 +222,12 @@ struct polder_heap *polder_heap_create(int node)
                 return NULL;
         heap->slice = slice;
         heap->strict = node >= 0;
-        pld_lock(&lock);
-        bool done = add_shard_locked(heap);
+        pld_lock(&pld_heaps_lock);
+        bool done = pld_shard_add_locked(heap);
         heap->serial = ++last_serial; /* H2 */
         if (done)
                 pld_list_push(&heaps, &heap->link);
-        pld_unlock(&lock);
+        pld_unlock(&pld_heaps_lock);
         if (!done) {
                 polder_free(heap);
                 return refuse(ENOMEM);
@@ -490,7 +241,7 @@ size_t polder_heap_bytes(struct polder_heap *heap)
         size_t nbytes = 0;
         unsigned n = pld_load_acquire(&heap->nshards);
         for (unsigned i = 0; i < n; i++) {
-                struct shard *shard = heap->shards[i];
+                struct pld_shard *shard = heap->shards[i];
                 pld_lock(&shard->lock);
                 nbytes += pld_manual_cache_bytes(&shard->cache);
                 pld_list_each(item, &shard->large) nbytes +=
@@ -500,7 +251,7 @@ size_t polder_heap_bytes(struct polder_heap *heap)
         return nbytes;
 }
 
-static void empty_shard(struct shard *shard) /* H1 */
+static void empty_shard(struct pld_shard *shard) /* H1 */
 {
         struct pld_list *item;
         pld_manual_destroy(&shard->cache);
@@ -514,15 +265,15 @@ void polder_heap_destroy(struct polder_heap *heap)
                 return;
         int saved = errno;
         unsigned n = pld_load_acquire(&heap->nshards);
-        pld_lock(&lock); /* nobody else finds the heap any more */
+        pld_lock(&pld_heaps_lock); /* nobody else finds the heap any more */
         pld_list_remove(&heap->link);
-        pld_unlock(&lock);
+        pld_unlock(&pld_heaps_lock);
         for (unsigned i = 0; i < n; i++)
                 empty_shard(heap->shards[i]);
-        pld_lock(&lock);
+        pld_lock(&pld_heaps_lock);
         for (unsigned i = 0; i < n; i++)
-                pld_list_push(&spare, &heap->shards[i]->link);
-        pld_unlock(&lock);
+                pld_shard_spare_locked(heap->shards[i]);
+        pld_unlock(&pld_heaps_lock);
         polder_free(heap);
         pld_decay_notice();
         errno = saved;
@@ -531,67 +282,40 @@ void polder_heap_destroy(struct polder_heap *heap)
 size_t pld_heaps_reclaim(void)
 {
         size_t before = pld_manual_bytes();
-        pld_lock(&lock);
+        pld_lock(&pld_heaps_lock);
         pld_list_each(item, &heaps)
         {
                 struct polder_heap *heap = pld_container_of(item, struct polder_heap, link);
-                struct stash *stash = own_stash(heap);
-                if (stash)
-                        flush_all(stash);
+                pld_stash_empty(heap);
                 for (unsigned i = 0; i < pld_load_relaxed(&heap->nshards); i++) {
-                        struct shard *shard = heap->shards[i];
+                        struct pld_shard *shard = heap->shards[i];
                         pld_lock(&shard->lock);
                         pld_manual_tidy(&shard->cache);
                         pld_unlock(&shard->lock);
                 }
         }
-        pld_unlock(&lock);
+        pld_unlock(&pld_heaps_lock);
         size_t after = pld_manual_bytes();
         return before > after ? before - after : 0;
 }
 
 /* ---- Threads that end, and fork() ------------------------------------------------ */
 
-static void let_go(struct stash *stash)
-{
-        flush_all(stash);
-        pld_store_release(&stash->owner, NULL); /* with claim_stash() */
-}
-
 void pld_heaps_leave(void)
 {
-        if (!has_stash)
+        if (!pld_stash_is_there())
                 return;
-        has_stash = false;
-        pld_lock(&lock);
+        pld_lock(&pld_heaps_lock);
         pld_list_each(item, &heaps)
-        {
-                struct stash *stash = own_stash(pld_container_of(item, struct polder_heap, link));
-                if (stash)
-                        let_go(stash);
-        }
-        pld_unlock(&lock);
-        memset(seats, 0, sizeof seats);
-}
-
-/* What others had in a stash may be half changed: it is out until the heap goes. */
-static void forget(struct stash *stash)
-{
-        for (unsigned i = 0; i < PLD_NCLASSES_SMALL; i++)
-                stash->bin[i] = (struct bin){ .most = stash->bin[i].most };
-        pld_store_relaxed(&stash->owner, NULL);
+                pld_stash_leave(pld_container_of(item, struct polder_heap, link));
+        pld_unlock(&pld_heaps_lock);
+        pld_stash_forget_seats();
 }
 
 void pld_heap_fork_child(void)
 {
         pld_list_each(item, &heaps)
-        {
-                struct polder_heap *heap = pld_container_of(item, struct polder_heap, link);
-                struct stash *stash = pld_load_relaxed(&heap->stashes);
-                for (; stash; stash = stash->next)
-                        if (pld_load_relaxed(&stash->owner) != &me)
-                                forget(stash);
-        }
+                pld_stash_forget_others(pld_container_of(item, struct polder_heap, link));
 }
 
 static void each_lock(void (*seize_or_cede)(struct pld_lock *))
@@ -606,12 +330,12 @@ static void each_lock(void (*seize_or_cede)(struct pld_lock *))
 
 void pld_heap_fork_prepare(void)
 {
-        pld_lock_seize(&lock);
+        pld_lock_seize(&pld_heaps_lock);
         each_lock(pld_lock_seize);
 }
 
 void pld_heap_fork_done(void)
 {
         each_lock(pld_lock_cede);
-        pld_lock_cede(&lock);
+        pld_lock_cede(&pld_heaps_lock);
 }

@@ -10,7 +10,7 @@ libpld_arena_la_SOURCES = \
 	arena/decay.c arena/decay.h \
 	arena/extent.c arena/extent.h \
 	arena/form.c arena/form.h \
-	arena/heap.c arena/heap.h \
+	arena/heap.c arena/heap.h arena/heap_inside.h \
 	arena/huge.c arena/huge.h \
 	arena/large.c arena/large.h \
 	arena/malloc.c arena/malloc.h \
@@ -28,11 +28,13 @@ libpld_arena_la_SOURCES = \
 	arena/report.c arena/report.h \
 	arena/row.c \
 	arena/settings.c arena/settings.h \
+	arena/shard.c \
 	arena/shed.c \
 	arena/shed_spans.c arena/shed_spans.h \
 	arena/shelf.c arena/shelf.h \
 	arena/size_class.c arena/size_class.h \
 	arena/span.c arena/span.h \
 	arena/stall.c arena/stall.h \
+	arena/stash.c \
 	arena/straddle.c \
 	arena/sweep.c arena/sweep.h

@@ -1,8 +1,8 @@
 /* page_heap_inside.h: what the pieces of the page heap share, and nobody else includes.
  *
- * page_heap.c has the invariants (P1 to P11) and hands out and takes back; row.c backs huge
- * pages, promote.c makes them huge in truth, shed.c and shed_spans.c give them back, moved.c
- * moves them, page_heap_counts.c counts. */
+ * page_heap.c has the invariants (P1 to P11), and hands out and takes back. row.c backs huge
+ * pages, straddle.c crosses them, promote.c makes them huge in truth, shed.c and shed_spans.c
+ * give them back, moved.c moves them, page_heap_counts.c counts. */
 #ifndef PLD_ARENA_PAGE_HEAP_INSIDE_H
 #define PLD_ARENA_PAGE_HEAP_INSIDE_H
 
