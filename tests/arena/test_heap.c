@@ -22,6 +22,19 @@ static struct polder_heap *make(void)
         return heap;
 }
 
+static struct polder_heap *start(void)
+{
+        arena_test_start(1);
+        return make();
+}
+
+/* All that is not the heap's has been freed. */
+static void finish(struct polder_heap *heap)
+{
+        polder_heap_destroy(heap);
+        arena_test_nothing_left();
+}
+
 static void fill(struct polder_heap *heap, unsigned n, size_t nbytes)
 {
         for (unsigned i = 0; i < n; i++) {
@@ -40,8 +53,7 @@ static void expect_nothing_kept(struct polder_heap *heap)
 
 Test(heap, blocks_of_all_sizes_are_aligned_and_stay_as_they_were_written)
 {
-        arena_test_start(1);
-        struct polder_heap *heap = make();
+        struct polder_heap *heap = start();
         for (unsigned i = 0; i < 300; i++) {
                 size_t nbytes = sizes[i % PLD_COUNT_OF(sizes)];
                 blocks[i] = polder_heap_malloc(heap, nbytes);
@@ -63,8 +75,7 @@ Test(heap, blocks_of_all_sizes_are_aligned_and_stay_as_they_were_written)
 
 Test(heap, destroying_it_frees_all_its_blocks_and_no_others)
 {
-        arena_test_start(1);
-        struct polder_heap *heap = make(), *other = make();
+        struct polder_heap *heap = start(), *other = make();
         static char *mine[2000], *theirs[2000];
         for (unsigned i = 0; i < PLD_COUNT_OF(mine); i++) {
                 size_t nbytes = i % 100 ? sizes[i % 9] : 500000;
@@ -87,8 +98,7 @@ Test(heap, destroying_it_frees_all_its_blocks_and_no_others)
 
 Test(heap, its_bytes_are_what_it_holds)
 {
-        arena_test_start(1);
-        struct polder_heap *heap = make();
+        struct polder_heap *heap = start();
         cr_expect_eq(polder_heap_bytes(heap), 0);
         void *large = polder_heap_malloc(heap, 1000000);
         cr_expect_eq(polder_heap_bytes(heap), pld_round_up(1000000, PLD_PAGE_BYTES));
@@ -103,14 +113,12 @@ Test(heap, its_bytes_are_what_it_holds)
         cr_expect_leq(polder_heap_bytes(heap), 200 * PLD_KIB,
                       "free spans go at once, but for the last");
         expect_nothing_kept(heap);
-        polder_heap_destroy(heap);
-        arena_test_nothing_left();
+        finish(heap);
 }
 
 Test(heap, calloc_is_zeroed_and_products_that_overflow_are_refused)
 {
-        arena_test_start(1);
-        struct polder_heap *heap = make();
+        struct polder_heap *heap = start();
         for (unsigned round = 0; round < 2; round++) {
                 for (unsigned i = 0; i < PLD_COUNT_OF(sizes); i++) {
                         char *p = polder_heap_calloc(heap, sizes[i], 1);
@@ -128,14 +136,12 @@ Test(heap, calloc_is_zeroed_and_products_that_overflow_are_refused)
         cr_expect_eq(errno, ENOMEM);
         cr_expect_null(polder_heap_malloc(heap, (size_t)1 << 50));
         cr_expect_not_null(polder_heap_malloc(heap, 1));
-        polder_heap_destroy(heap);
-        arena_test_nothing_left();
+        finish(heap);
 }
 
 Test(heap, aligned_blocks_are_aligned)
 {
-        arena_test_start(1);
-        struct polder_heap *heap = make();
+        struct polder_heap *heap = start();
         for (size_t align = 1; align <= 4 * PLD_MIB; align *= 2) {
                 for (unsigned i = 0; i < 10; i++) {
                         char *p = polder_heap_aligned_alloc(heap, align, sizes[i]);
@@ -151,14 +157,12 @@ Test(heap, aligned_blocks_are_aligned)
         cr_expect_eq(errno, EINVAL);
         cr_expect_null(polder_heap_aligned_alloc(heap, (size_t)1 << 62, 1));
         cr_expect_eq(errno, ENOMEM);
-        polder_heap_destroy(heap);
-        arena_test_nothing_left();
+        finish(heap);
 }
 
 Test(heap, a_resized_block_keeps_its_contents_and_stays_in_its_heap)
 {
-        arena_test_start(1);
-        struct polder_heap *heap = make();
+        struct polder_heap *heap = start();
         for (unsigned from = 1; from < PLD_COUNT_OF(sizes); from++) {
                 for (unsigned to = 1; to < PLD_COUNT_OF(sizes); to++) {
                         size_t less = sizes[from] < sizes[to] ? sizes[from] : sizes[to];
@@ -173,8 +177,7 @@ Test(heap, a_resized_block_keeps_its_contents_and_stays_in_its_heap)
                 }
         }
         cr_expect_null(polder_heap_realloc(heap, polder_heap_malloc(heap, 10), 0));
-        polder_heap_destroy(heap);
-        arena_test_nothing_left();
+        finish(heap);
 }
 
 Test(heap, memory_is_on_the_node_asked_for_or_there_is_none)
@@ -252,8 +255,7 @@ static void *free_a_few_and_go_on(void *unused)
 Test(heap, no_thread_keeps_a_block_that_outlives_it)
 {
         pthread_t thread;
-        arena_test_start(1);
-        struct polder_heap *heap = make();
+        struct polder_heap *heap = start();
         fill(heap, 100, 64);
         pthread_create(&thread, NULL, free_a_few_and_go_on, NULL);
         while (pld_load_acquire(&step) < 1)
@@ -272,8 +274,7 @@ Test(heap, no_thread_keeps_a_block_that_outlives_it)
 
 Test(heap, no_thread_keeps_a_large_block_of_it)
 {
-        arena_test_start(1);
-        struct polder_heap *heap = make();
+        struct polder_heap *heap = start();
         void *p = polder_heap_malloc(heap, 500000), *q = polder_heap_malloc(heap, 500000);
         polder_free(p);
         void *mine = polder_malloc(500000);
@@ -293,8 +294,7 @@ static void *free_all(void *n)
 
 Test(heap, what_other_threads_free_is_used_again)
 {
-        arena_test_start(1);
-        struct polder_heap *heap = make();
+        struct polder_heap *heap = start();
         unsigned n = 1000;
         size_t first = 0;
         for (unsigned round = 0; round < 10; round++) {
@@ -304,8 +304,7 @@ Test(heap, what_other_threads_free_is_used_again)
                 arena_test_thread(free_all, &n);
         }
         cr_expect_leq(polder_heap_bytes(heap), first + first / 4);
-        polder_heap_destroy(heap);
-        arena_test_nothing_left();
+        finish(heap);
 }
 
 static void *use_many_sizes(void *heap)
@@ -320,13 +319,11 @@ static void *use_many_sizes(void *heap)
 
 Test(heap, a_thread_that_ends_gives_back_what_it_kept)
 {
-        arena_test_start(1);
-        struct polder_heap *heap = make();
+        struct polder_heap *heap = start();
         for (unsigned i = 0; i < 500; i++)
                 arena_test_thread(use_many_sizes, heap);
         expect_nothing_kept(heap);
-        polder_heap_destroy(heap);
-        arena_test_nothing_left();
+        finish(heap);
 }
 
 static pthread_key_t key;
@@ -354,8 +351,7 @@ Test(heap, destructors_of_a_thread_may_use_it_to_the_last)
         use_many_sizes(heap);
         arena_test_thread(end_late, heap);
         expect_nothing_kept(heap);
-        polder_heap_destroy(heap);
-        arena_test_nothing_left();
+        finish(heap);
 }
 
 Test(heap, a_thread_may_use_more_heaps_than_it_has_seats_for)
@@ -398,16 +394,14 @@ Test(heap, memory_that_waits_in_heaps_is_found_when_there_is_no_other)
         void *p = polder_malloc(13 * PLD_MIB);
         cr_expect_not_null(p);
         polder_free(p);
-        polder_heap_destroy(heap);
-        arena_test_nothing_left();
+        finish(heap);
 }
 
 /* ---- Misuse ---------------------------------------------------------------------- */
 
 Test(heap, a_double_free_dies, .signal = SIGABRT)
 {
-        arena_test_start(1);
-        struct polder_heap *heap = make();
+        struct polder_heap *heap = start();
         void *p = polder_heap_malloc(heap, 64);
         polder_free(p);
         polder_free(p);
@@ -415,8 +409,7 @@ Test(heap, a_double_free_dies, .signal = SIGABRT)
 
 Test(heap, a_double_free_of_a_large_block_dies, .signal = SIGABRT)
 {
-        arena_test_start(1);
-        struct polder_heap *heap = make();
+        struct polder_heap *heap = start();
         void *p = polder_heap_malloc(heap, 500000);
         polder_free(p);
         polder_free(p);
@@ -424,8 +417,7 @@ Test(heap, a_double_free_of_a_large_block_dies, .signal = SIGABRT)
 
 Test(heap, a_free_after_it_was_destroyed_dies, .signal = SIGABRT)
 {
-        arena_test_start(1);
-        struct polder_heap *heap = make();
+        struct polder_heap *heap = start();
         void *p = polder_heap_malloc(heap, 64);
         polder_heap_destroy(heap);
         polder_free(p);
@@ -497,8 +489,7 @@ Test(heap, threads_share_it_and_hand_its_blocks_around, .timeout = 300)
                         cr_assert_eq(pthread_create(&threads[i], NULL, share, heap), 0);
                 for (unsigned i = 0; i < NTHREADS; i++)
                         pthread_join(threads[i], NULL);
-                polder_heap_destroy(heap);
-                arena_test_nothing_left();
+                finish(heap);
         }
 }
 
@@ -543,6 +534,5 @@ Test(heap, a_forked_child_has_heaps_while_threads_used_them_in_the_parent, .time
         pld_store_relaxed(&stop, true);
         for (unsigned i = 0; i < NTHREADS; i++)
                 pthread_join(threads[i], NULL);
-        polder_heap_destroy(heap);
-        arena_test_nothing_left();
+        finish(heap);
 }
