@@ -177,4 +177,16 @@ static inline void gang_stop(struct gang *gang)
                 cr_assert_eq(pthread_join(gang->thread[i], NULL), 0);
 }
 
+/* Three threads run fn() while cycles of every kind are made beside them. */
+static inline void collect_beside(void *(*fn)(void *))
+{
+        struct gang gang;
+        gang_start(&gang, 3, fn);
+        for (int i = 0; i < 12; i++) {
+                collect_both_ways();
+                cr_assert_eq(polder_collect(POLDER_YOUNG), 0);
+        }
+        gang_stop(&gang);
+}
+
 #endif

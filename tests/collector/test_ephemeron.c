@@ -5,10 +5,15 @@
 
 static struct polder_ephemeron *ephemerons[64]; /* a root after start() */
 
+static void start_as(const char *debug)
+{
+        collected_start_as("off", debug);
+        cr_assert_eq(polder_root_add(ephemerons, sizeof ephemerons), 0);
+}
+
 static void start(void)
 {
-        collected_start();
-        cr_assert_eq(polder_root_add(ephemerons, sizeof ephemerons), 0);
+        start_as("verify");
 }
 
 /* An ephemeron in slot i whose key is in roots[i]; the key, the value and it are watched. */
@@ -449,16 +454,9 @@ static void *churn(void *arg)
 
 static void churn_as(const char *debug, const char *generations)
 {
-        struct gang gang;
         setenv("POLDER_GENERATIONS", generations, 1);
-        collected_start_as("off", debug);
-        cr_assert_eq(polder_root_add(ephemerons, sizeof ephemerons), 0);
-        gang_start(&gang, 3, churn);
-        for (int i = 0; i < 12; i++) {
-                collect_both_ways();
-                cr_assert_eq(polder_collect(POLDER_YOUNG), 0);
-        }
-        gang_stop(&gang);
+        start_as(debug);
+        collect_beside(churn);
 }
 
 Test(ephemeron, no_value_of_a_live_key_is_lost_while_all_change, .timeout = 120)

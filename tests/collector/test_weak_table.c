@@ -172,15 +172,9 @@ static void *churn(void *arg)
 
 static void churn_as(const char *debug, const char *generations)
 {
-        struct gang gang;
         setenv("POLDER_GENERATIONS", generations, 1);
         start_as(debug);
-        gang_start(&gang, 3, churn);
-        for (int i = 0; i < 12; i++) {
-                collect_both_ways();
-                cr_assert_eq(polder_collect(POLDER_YOUNG), 0);
-        }
-        gang_stop(&gang);
+        collect_beside(churn);
         polder_clear(roots, sizeof roots);
         collect_both_ways();
         collect_both_ways();
