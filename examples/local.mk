@@ -1,3 +1,6 @@
+# What the command lines of the servers have in common.
+OPTIONS_SOURCES = examples/options.c examples/options.h
+
 # The example server, over Polder and over the baseline; all but memory_* is shared.
 KVD_SOURCES = \
 	examples/kvd/admin.c examples/kvd/admin.h \
@@ -14,7 +17,8 @@ KVD_SOURCES = \
 	examples/kvd/store.c examples/kvd/store.h \
 	examples/kvd/strings.c examples/kvd/strings.h \
 	examples/kvd/tally.c examples/kvd/tally.h \
-	examples/kvd/value.c examples/kvd/value.h
+	examples/kvd/value.c examples/kvd/value.h \
+	$(OPTIONS_SOURCES)
 
 if HAVE_UV
 noinst_PROGRAMS += examples/kvd/kvd
@@ -42,7 +46,8 @@ endif
 examples_uring_echo_uring_echo_SOURCES = \
 	examples/uring_echo/buffers.c examples/uring_echo/buffers.h \
 	examples/uring_echo/echo.c examples/uring_echo/echo.h \
-	examples/uring_echo/main.c
+	examples/uring_echo/main.c \
+	$(OPTIONS_SOURCES)
 examples_uring_echo_uring_echo_CPPFLAGS = $(AM_CPPFLAGS) $(URING_CFLAGS)
 examples_uring_echo_uring_echo_LDADD = libpolder.la $(URING_LIBS)
 

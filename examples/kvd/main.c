@@ -3,7 +3,6 @@
 #include <getopt.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,9 @@
 #include "examples/kvd/settings.h"
 #include "examples/kvd/store.h"
 #include "examples/kvd/tally.h"
+#include "examples/options.h"
+
+const char program_name[] = "kvd";
 
 enum { PORT_MAX = 65535, CLIENTS_MAX = 1000000, SPARE_FILES = 256 };
 
@@ -39,28 +41,6 @@ static const char help[] =
     "                   of keys and values; 100m, 2g (no bound)\n"
     "  --help           print this\n";
 
-static void __attribute__((format(printf, 1, 2), noreturn)) refuse(const char *format, ...)
-{
-        va_list args;
-        va_start(args, format);
-        fprintf(stderr, "kvd: ");
-        vfprintf(stderr, format, args);
-        fprintf(stderr, " (see kvd --help)\n");
-        va_end(args);
-        exit(2);
-}
-
-static unsigned long parse_number(const char *option, const char *text, unsigned long least,
-                                  unsigned long most)
-{
-        char *end;
-        errno = 0;
-        unsigned long number = strtoul(text, &end, 10);
-        if (text[0] < '0' || text[0] > '9' || *end || errno || number < least || number > most)
-                refuse("--%s takes a number from %lu to %lu, not '%s'", option, least, most, text);
-        return number;
-}
-
 static size_t parse_size(const char *option, const char *text)
 {
         static const struct {
@@ -77,7 +57,7 @@ static size_t parse_size(const char *option, const char *text)
                 if (errno == 0 && number <= ((unsigned long long)PTRDIFF_MAX >> units[i].shift))
                         return (size_t)number << units[i].shift;
         }
-        refuse("--%s takes a size like 64m or 2g, not '%s'", option, text);
+        options_refuse("--%s takes a size like 64m or 2g, not '%s'", option, text);
 }
 
 static unsigned default_threads(void)
@@ -107,18 +87,18 @@ static void parse_options(int argc, char **argv)
         while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
                 switch (option) {
                 case PORT:
-                        settings.port = (int)parse_number("port", optarg, 0, PORT_MAX);
+                        settings.port = (int)options_number("port", optarg, 0, PORT_MAX);
                         break;
                 case BIND:
                         settings.address = optarg;
                         break;
                 case THREADS:
                         settings.threads =
-                            (unsigned)parse_number("threads", optarg, 1, TALLY_WORKERS);
+                            (unsigned)options_number("threads", optarg, 1, TALLY_WORKERS);
                         break;
                 case MAX_CLIENTS:
                         settings.max_clients =
-                            (unsigned)parse_number("maxclients", optarg, 1, CLIENTS_MAX);
+                            (unsigned)options_number("maxclients", optarg, 1, CLIENTS_MAX);
                         break;
                 case MAX_MEMORY:
                         settings.max_memory = parse_size("maxmemory", optarg);
@@ -127,13 +107,13 @@ static void parse_options(int argc, char **argv)
                         fputs(help, stdout);
                         exit(0);
                 case ':':
-                        refuse("%s takes a value", argv[optind - 1]);
+                        options_refuse("%s takes a value", argv[optind - 1]);
                 default:
-                        refuse("there is no option %s", argv[optind - 1]);
+                        options_refuse("there is no option %s", argv[optind - 1]);
                 }
         }
         if (optind < argc)
-                refuse("'%s' is not an option", argv[optind]);
+                options_refuse("'%s' is not an option", argv[optind]);
         if (settings.threads == 0)
                 settings.threads = default_threads();
 }

@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "examples/options.h"
 #include "examples/uring_echo/buffers.h"
 #include "examples/uring_echo/echo.h"
 
@@ -28,6 +29,8 @@ enum {
         OPERATIONS = 1024, /* between two submissions, without one more */
         SPARE_FILES = 64
 };
+
+const char program_name[] = "uring_echo";
 
 static unsigned long port = 7777, connections = 1000;
 
@@ -42,22 +45,11 @@ static void __attribute__((format(printf, 1, 2), noreturn)) fail(const char *for
 {
         va_list args;
         va_start(args, format);
-        fprintf(stderr, "uring_echo: ");
+        fprintf(stderr, "%s: ", program_name);
         vfprintf(stderr, format, args);
         fprintf(stderr, "\n");
         va_end(args);
         exit(1);
-}
-
-static unsigned long parse_number(const char *option, const char *text, unsigned long least,
-                                  unsigned long most)
-{
-        char *end;
-        errno = 0;
-        unsigned long number = strtoul(text, &end, 10);
-        if (text[0] < '0' || text[0] > '9' || *end || errno || number < least || number > most)
-                fail("--%s takes a number from %lu to %lu, not '%s'", option, least, most, text);
-        return number;
 }
 
 static void parse_options(int argc, char **argv)
@@ -71,10 +63,10 @@ static void parse_options(int argc, char **argv)
         for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
                 switch (option) {
                 case 'p':
-                        port = parse_number("port", optarg, 0, PORT_MAX);
+                        port = options_number("port", optarg, 0, PORT_MAX);
                         break;
                 case 'c':
-                        connections = parse_number("connections", optarg, 1, CONNECTIONS_MAX);
+                        connections = options_number("connections", optarg, 1, CONNECTIONS_MAX);
                         break;
                 case 'h':
                         fputs(help, stdout);
@@ -84,7 +76,7 @@ static void parse_options(int argc, char **argv)
                 }
         }
         if (optind < argc)
-                fail("no argument like '%s' is known (see --help)", argv[optind]);
+                options_refuse("no argument like '%s' is known", argv[optind]);
 }
 
 /* SIGINT and SIGTERM are read like a message. Before there are threads, which inherit it. */
