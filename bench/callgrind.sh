@@ -12,36 +12,17 @@
 # Debian packages: valgrind, and those of run.sh.
 set -u
 
-source_dir=$(cd "$(dirname "$0")" && pwd)
-build_dir=$PWD
+. "$(dirname "$0")/options.sh"
 sizes=(16 64 256 1024 8192 65536)
-pairs=20000 out='' extra=()
-
-die() {
-        echo "callgrind.sh: $*" >&2
-        exit 1
-}
-
-while [ $# -gt 1 ]; do
-        case $1 in
-        --lib) extra+=("$2") ;;
-        --out) out=$2 ;;
-        *) break ;;
-        esac
-        shift 2
-done
-[ $# -eq 0 ] || { sed -n 's/^# usage: //p' "$0" >&2; exit 2; }
+pairs=20000 out=''
+# shellcheck disable=SC2034 # parse_options reads them
+declare -A flags=() values=([--out]=out)
+parse_options "$@"
 type -P valgrind >/dev/null || die "no valgrind here (Debian package: valgrind)"
 [ -x bench/workload ] || die "no bench/workload here: make bench/workload"
 
 . "$source_dir/contestants.sh"
-for pair in "${extra[@]}"; do
-        add_contestant "$pair" || die "--lib takes NAME=PATH"
-done
 choose_contestants
-for name in "${!missing[@]}"; do
-        echo "left out: $name (${missing[$name]})"
-done
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -28,42 +28,12 @@
 # contestants are installed if they are missing, and if that can be done.
 set -u
 
-source_dir=$(cd "$(dirname "$0")" && pwd)
-build_dir=$PWD
-size=default rounds='' only='*' rate='' out='' install=yes keep=no limit=150 extra=()
-
-die() {
-        echo "collectors.sh: $*" >&2
-        exit 1
-}
-
-usage() {
-        sed -n '/^# usage:/,/^#$/s/^#\( usage:\)\? *//p' "$0"
-        exit "$1"
-}
-
-while [ $# -gt 0 ]; do
-        case $1 in
-        --quick) size=quick ;;
-        --full) size=full ;;
-        --no-install) install=no ;;
-        --keep) keep=yes ;;
-        --rounds | --only | --rate | --lib | --out)
-                [ $# -gt 1 ] || usage 2 >&2
-                case $1 in
-                --rounds) rounds=$2 ;;
-                --only) only=$2 ;;
-                --rate) rate=$2 ;;
-                --lib) extra+=("$2") ;;
-                --out) out=$2 ;;
-                esac
-                shift
-                ;;
-        --help) usage 0 ;;
-        *) usage 2 >&2 ;;
-        esac
-        shift
-done
+. "$(dirname "$0")/options.sh"
+size=default rounds='' only='*' rate='' out='' install=yes keep=no limit=150
+# shellcheck disable=SC2034 # parse_options reads them
+declare -A flags=([--quick]=size=quick [--full]=size=full [--no-install]=install=no [--keep]=keep=yes) \
+        values=([--rounds]=rounds [--only]=only [--rate]=rate [--out]=out)
+parse_options "$@"
 rounds=${rounds:-$([ $size = quick ] && echo 1 || echo 2)}
 [[ $rounds =~ ^[1-9][0-9]*$ && $rate =~ ^[0-9]*$ ]] || usage 2 >&2
 if [ -z "$out" ]; then
@@ -80,9 +50,6 @@ esac
 
 . "$source_dir/contestants.sh" # who is missing, and where jemalloc is
 . "$source_dir/machine.sh"
-for pair in "${extra[@]}"; do
-        add_contestant "$pair" || usage 2 >&2
-done
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

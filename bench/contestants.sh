@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# contestants.sh: who is measured, and where each one's library is. Sourced by run.sh and
-# callgrind.sh, which set build_dir and have bench/workload in it.
+# contestants.sh: who is measured, and where each one's library is. Sourced after
+# options.sh. has_malloc needs bench/workload in the build folder.
 #
 # The libraries are Debian's, as they are and with their defaults. Another one, or another
 # place, is given as --lib NAME=PATH.
@@ -21,6 +21,10 @@ add_contestant() { # NAME=PATH
         [ -n "${library[$name]:-}" ] || contestants+=("$name")
         library[$name]=$(readlink -f "${1#*=}")
 }
+
+for pair in "${extra[@]}"; do
+        add_contestant "$pair" || usage 2 >&2
+done
 
 preloaded() { # LIBRARY COMMAND…: replaces the (sub)shell by the command
         if [ "$1" = - ]; then
@@ -52,6 +56,7 @@ choose_contestants() {
                         present+=("$name")
                 else
                         missing[$name]="no malloc in ${library[$name]}"
+                        echo "left out: $name (${missing[$name]})"
                 fi
         done
         contestants=("${present[@]}")

@@ -88,8 +88,8 @@ EXTRA_DIST += bench/map_race
 CLEANFILES += $(EXTRA_PROGRAMS)
 
 EXTRA_DIST += bench/callgrind.sh bench/collectors.sh bench/collectors_report.py \
-	bench/collectors/rows bench/contestants.sh bench/kvd_pair bench/machine.sh bench/picture.py \
-	bench/programs bench/report.py bench/rows bench/run.sh
+	bench/collectors/rows bench/contestants.sh bench/kvd_pair bench/machine.sh bench/options.sh \
+	bench/picture.py bench/programs bench/report.py bench/rows bench/run.sh
 
 .PHONY: bench bench-collectors bench-malloc bench-pairs bench-bypass bench-callgrind bench-stops
 bench: bench-malloc bench-collectors bench-pairs bench-bypass

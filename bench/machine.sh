@@ -1,6 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# machine.sh: on what it was measured. Sourced by run.sh and collectors.sh, which set build_dir
-# and source_dir.
+# machine.sh: on what it was measured. Sourced after options.sh.
 
 ticks() { # steal, all
         awk '/^cpu / { for (i = 2; i <= 9; i++) all += $i; print $9, all; exit }' /proc/stat

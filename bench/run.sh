@@ -25,39 +25,12 @@
 # xz-utils.
 set -u
 
-source_dir=$(cd "$(dirname "$0")" && pwd)
-build_dir=$PWD
-quick=no rounds='' only='*' threads=2 out='' divide=1 limit=120 extra=()
-
-die() {
-        echo "run.sh: $*" >&2
-        exit 1
-}
-
-usage() {
-        sed -n 's/^# usage: //p' "$0"
-        exit "$1"
-}
-
-while [ $# -gt 0 ]; do
-        case $1 in
-        --quick) quick=yes ;;
-        --rounds | --only | --threads | --lib | --out)
-                [ $# -gt 1 ] || usage 2 >&2
-                case $1 in
-                --rounds) rounds=$2 ;;
-                --only) only=$2 ;;
-                --threads) threads=$2 ;;
-                --lib) extra+=("$2") ;;
-                --out) out=$2 ;;
-                esac
-                shift
-                ;;
-        --help) usage 0 ;;
-        *) usage 2 >&2 ;;
-        esac
-        shift
-done
+. "$(dirname "$0")/options.sh"
+quick=no rounds='' only='*' threads=2 out='' divide=1 limit=120
+# shellcheck disable=SC2034 # parse_options reads them
+declare -A flags=([--quick]=quick=yes) \
+        values=([--rounds]=rounds [--only]=only [--threads]=threads [--out]=out)
+parse_options "$@"
 [ $quick = no ] || divide=4
 rounds=${rounds:-$([ $quick = yes ] && echo 1 || echo 5)}
 [[ $rounds =~ ^[1-9][0-9]*$ && $threads =~ ^[0-9]*[02468]$ ]] || usage 2 >&2
@@ -72,13 +45,7 @@ done
 . "$source_dir/contestants.sh"
 . "$source_dir/machine.sh"
 . "$source_dir/programs"
-for pair in "${extra[@]}"; do
-        add_contestant "$pair" || usage 2 >&2
-done
 choose_contestants
-for name in "${!missing[@]}"; do
-        echo "left out: $name (${missing[$name]})"
-done
 
 # A program may be linked with an allocator: then the C library's has to be preloaded too.
 c_library=$(ldd bench/launch | sed -n 's/.*libc\.so\.6 => \([^ ]*\).*/\1/p')
