@@ -32,7 +32,7 @@ size_t polder_backing_read(struct polder_backing *out, size_t n)
         if (!pld_arena_is_started())
                 return 0;
         for (unsigned node = 0; node < pld_machine.nnodes; node++) {
-                for (int kind = PLD_BACKING_NONE + 1; kind < PLD_BACKING_KINDS; kind++) {
+                for (enum pld_backing kind = PLD_BACKING_1G; kind < PLD_BACKING_KINDS; kind++) {
                         struct polder_backing row = {
                                 .node = pld_machine.node[node].id,
                                 .pages = pld_backing_name(kind),
@@ -50,8 +50,8 @@ size_t polder_backing_read(struct polder_backing *out, size_t n)
 size_t polder_fallbacks_read(struct polder_fallback *out, size_t n)
 {
         size_t nrows = 0;
-        for (int kind = PLD_BACKING_NONE + 1; kind < PLD_BACKING_KINDS; kind++) {
-                for (int why = 0; why < PLD_REASONS; why++) {
+        for (enum pld_backing kind = PLD_BACKING_1G; kind < PLD_BACKING_KINDS; kind++) {
+                for (enum pld_reason why = 0; why < PLD_REASONS; why++) {
                         struct polder_fallback row = {
                                 .pages = pld_backing_name(kind),
                                 .reason = pld_reason_name(why),

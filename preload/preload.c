@@ -258,7 +258,11 @@ void malloc_stats(void)
 
 /* ---- glibc's own names ------------------------------------------------------------------ */
 
+#if __has_attribute(copy) /* GCC: it would warn otherwise */
 #define ALSO(name, of) extern __typeof(of) name __attribute__((alias(#of), copy(of)))
+#else
+#define ALSO(name, of) extern __typeof(of) name __attribute__((alias(#of)))
+#endif
 ALSO(__libc_malloc, malloc);
 ALSO(__libc_free, free);
 ALSO(__libc_calloc, calloc);
