@@ -307,9 +307,9 @@ version() { # NAME
         esac
 }
 
-card() { # as machine_card
+card() {
         local who
-        machine_card "$@" "bench/collectors.sh$([ $size = default ] || echo " --$size") --rounds $rounds --only '$only'"
+        machine_card "bench/collectors.sh$([ $size = default ] || echo " --$size") --rounds $rounds --only '$only'"
         for who in jemalloc bdwgc go; do
                 if [ -n "${missing[$who]:-}" ]; then
                         printf '%-10s left out: %s\n' "$who" "${missing[$who]}"
@@ -329,13 +329,8 @@ keep_others() { # FILE NAME
 
 read_rows
 echo "${#rows[@]} rows, $rounds rounds"
-before=$(ticks) load=$(cut -d' ' -f1 /proc/loadavg) began=$SECONDS
-for ((round = 1; round <= rounds; round++)); do
-        round_of_rows $round
-        echo "round $round of $rounds: done after $((SECONDS - began)) s"
-done
-# shellcheck disable=SC2046,SC2086 # two words each
-card $before $(ticks) $load >"$out/collectors-machine.txt"
+run_rounds
+card >"$out/collectors-machine.txt"
 for file in raw samples latencies stops; do
         keep_others "$work/$file.csv" $file.csv
         cp "$work/$file.csv" "$out/collectors-$file.csv" || die "cannot write into $out"

@@ -12,7 +12,7 @@ bench_workload_SOURCES = \
 	bench/workloads/realloc.c \
 	bench/workloads/scratch.c \
 	bench/workloads/threads.c \
-	bench/workloads/workload.c bench/workloads/workload.h
+	bench/workloads/workload.c bench/workloads/workload.h bench/own.h
 bench_workload_CFLAGS = $(AM_CFLAGS) -O2 -fno-builtin-malloc -fno-builtin-calloc \
 	-fno-builtin-realloc -fno-builtin-free
 bench_workload_LDADD = -lm
@@ -47,7 +47,7 @@ LOAD_SOURCES = \
 	bench/collectors/graph.c bench/collectors/graph.h \
 	bench/collectors/halts.c \
 	bench/collectors/lives.c \
-	bench/collectors/load.c bench/collectors/load.h \
+	bench/collectors/load.c bench/collectors/load.h bench/own.h \
 	bench/collectors/memory.c bench/collectors/memory.h \
 	bench/collectors/stops.c \
 	bench/collectors/trees.c \

@@ -204,9 +204,9 @@ round_of_rows() { # ROUND
 
 # --- The machine -----------------------------------------------------------------------------
 
-machine() { # STEAL ALL STEAL ALL LOAD: ticks and load before, ticks after
+machine() {
         local who
-        machine_card "$@" "bench/run.sh$([ $quick = no ] || echo ' --quick') --rounds $rounds --only '$only' --threads $threads"
+        machine_card "bench/run.sh$([ $quick = no ] || echo ' --quick') --rounds $rounds --only '$only' --threads $threads"
         for who in "${contestants[@]}"; do
                 printf '%-10s %s\n' "$who" "$(version_of "${library[$who]}")"
         done
@@ -218,12 +218,7 @@ machine() { # STEAL ALL STEAL ALL LOAD: ticks and load before, ticks after
 
 read_rows
 echo "${#rows[@]} rows, $rounds rounds, of ${contestants[*]}"
-before=$(ticks) load=$(cut -d' ' -f1 /proc/loadavg) began=$SECONDS
-for ((round = 1; round <= rounds; round++)); do
-        round_of_rows $round
-        echo "round $round of $rounds: done after $((SECONDS - began)) s"
-done
-# shellcheck disable=SC2046,SC2086 # two words each
-machine $before $(ticks) $load >"$out/machine.txt"
+run_rounds
+machine >"$out/machine.txt"
 cp "$raw" "$samples" "$out/" || die "cannot write into $out"
 python3 -B "$source_dir/report.py" "$out" || die "no report"

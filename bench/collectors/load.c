@@ -18,7 +18,6 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -62,15 +61,6 @@ void say_line(const char *format, ...)
         va_end(more);
         if (length > 0)
                 (void)!write(1, text, (size_t)length < sizeof text ? (size_t)length : sizeof text);
-}
-
-void *own_array(size_t count, size_t nbytes)
-{
-        void *array =
-            mmap(NULL, count * nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (array == MAP_FAILED)
-                give_up("mmap");
-        return array;
 }
 
 void fill_sizes(uint32_t sizes[static SIZES], size_t low, size_t high, uint64_t seed)

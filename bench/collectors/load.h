@@ -3,6 +3,7 @@
 #define BENCH_COLLECTORS_LOAD_H
 
 #include "bench/collectors/memory.h"
+#include "bench/own.h"
 
 #include <time.h>
 
@@ -41,10 +42,6 @@ void run_stores(const struct setting *setting);
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* A line of its own, now. */
 void say_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
-_Noreturn void give_up(const char *what);
-
-/* Memory that is not what is measured: for the loads' own arrays. */
-void *own_array(size_t count, size_t nbytes);
 
 /* Calls body(setting, i) in threads 0 … n - 1, attached; `meanwhile`, if any, by the calling
  * thread every few milliseconds until all have ended. */
@@ -67,30 +64,6 @@ size_t resident_kib(void);
 /* CPU time of the threads of in_threads(), which is the program's own: the rest is the
  * collector's. */
 uint64_t mutator_cpu_ns(void);
-
-/* --- Random numbers: Marsaglia's xorshift with a multiplication; fixed seeds ------------ */
-
-struct random {
-        uint64_t state;
-};
-
-static inline struct random random_of(uint64_t seed)
-{
-        return (struct random){ (seed + 1) * UINT64_C(0x9e3779b97f4a7c15) };
-}
-
-static inline uint64_t random_next(struct random *random)
-{
-        random->state ^= random->state >> 12;
-        random->state ^= random->state << 25;
-        random->state ^= random->state >> 27;
-        return random->state * UINT64_C(0x2545f4914f6cdd1d);
-}
-
-static inline uint64_t random_below(struct random *random, uint64_t limit)
-{
-        return ((random_next(random) >> 32) * limit) >> 32;
-}
 
 /* Sizes between low and high, as many between 2^n and 2^(n+1) for each n; multiples of 8. */
 enum { SIZES = 1 << 13 };

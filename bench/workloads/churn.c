@@ -15,7 +15,7 @@ static void replace_own(const struct setting *setting, unsigned index)
         for (uint64_t i = setting->operations / setting->threads; i; i--) {
                 _Atomic(void *) *slot = &mine[random_below(&random, count)];
                 put(atomic_load_explicit(slot, memory_order_relaxed));
-                void *block = get(sizes[random_next(&random) % SIZES]);
+                void *block = get(any_of(sizes, &random));
                 atomic_store_explicit(slot, block, memory_order_relaxed);
         }
         for (size_t i = 0; i < count; i++)
@@ -27,7 +27,7 @@ static void replace_anyones(const struct setting *setting, unsigned index)
 {
         struct random random = random_of(200 + index);
         for (uint64_t i = setting->operations / setting->threads; i; i--) {
-                void *block = get(sizes[random_next(&random) % SIZES]);
+                void *block = get(any_of(sizes, &random));
                 put(atomic_exchange_explicit(&slots[random_below(&random, setting->blocks)], block,
                                              memory_order_acq_rel));
         }

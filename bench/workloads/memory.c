@@ -102,7 +102,7 @@ static void nights_work(const uint32_t *sizes, struct random *random)
 {
         void *blocks[NIGHTS_WORK];
         for (size_t i = 0; i < NIGHTS_WORK; i++)
-                blocks[i] = get(sizes[random_next(random) % SIZES]);
+                blocks[i] = get(any_of(sizes, random));
         for (size_t i = 0; i < NIGHTS_WORK; i++)
                 put(blocks[i]);
         rest(0.01);
@@ -134,7 +134,7 @@ uint64_t run_shrink(const struct setting *setting)
         void **blocks = own_array(count, sizeof *blocks);
         fill_sizes(sizes, setting->low, setting->high, 31);
         for (size_t i = 0; i < count; i++) {
-                size_t nbytes = sizes[random_next(&random) % SIZES];
+                size_t nbytes = any_of(sizes, &random);
                 blocks[i] = get(nbytes);
                 live += nbytes;
                 if (i % (count / 8) == 0)

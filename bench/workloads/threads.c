@@ -29,7 +29,7 @@ static void *serve(void *argument)
         for (int i = 0; i < REPLACEMENTS; i++) {
                 void **slot = &lane->slots[random_below(&random, lane->count)];
                 put(*slot);
-                *slot = get(sizes[random_next(&random) % SIZES]);
+                *slot = get(any_of(sizes, &random));
         }
         lane->random = random;
         if (--lane->generations)

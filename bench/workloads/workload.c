@@ -23,7 +23,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -54,25 +53,11 @@ _Noreturn void give_up(const char *what)
         _exit(1);
 }
 
-void *own_array(size_t count, size_t nbytes)
-{
-        void *array =
-            mmap(NULL, count * nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (array == MAP_FAILED)
-                give_up("mmap");
-        return array;
-}
-
-void end_own_array(void *array, size_t count, size_t nbytes)
-{
-        munmap(array, count * nbytes);
-}
-
 void fill_sizes(uint32_t sizes[static SIZES], size_t low, size_t high, uint64_t seed)
 {
         struct random random = random_of(seed);
         for (size_t i = 0; i < SIZES; i++) {
-                double part = random_next(&random) / 4294967296.0;
+                double part = (double)(random_next(&random) >> 32) / 4294967296.0;
                 sizes[i] = (uint32_t)((double)low * pow((double)high / (double)low, part));
         }
 }

@@ -3,6 +3,8 @@
 #ifndef BENCH_WORKLOAD_H
 #define BENCH_WORKLOAD_H
 
+#include "bench/own.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,10 +45,6 @@ uint64_t run_shift(const struct setting *setting);
 uint64_t run_shrink(const struct setting *setting);
 uint64_t run_tiny(const struct setting *setting);
 
-/* Memory that is not the allocator's: for the workloads' own arrays. */
-void *own_array(size_t count, size_t nbytes);
-void end_own_array(void *array, size_t count, size_t nbytes);
-
 /* The calling process's resident memory, huge pages of the pool too. */
 size_t resident_kib(void);
 
@@ -56,34 +54,13 @@ void sample(size_t live_nbytes);
 /* Calls body(setting, i) in threads i = 0 … threads - 1, and waits for them. */
 void in_threads(const struct setting *setting, void (*body)(const struct setting *, unsigned));
 
-_Noreturn void give_up(const char *what);
-
-/* --- Random numbers: Marsaglia's xorshift with a multiplication; fixed seeds ------------ */
-
-struct random {
-        uint64_t state;
-};
-
-static inline struct random random_of(uint64_t seed)
-{
-        return (struct random){ (seed + 1) * UINT64_C(0x9e3779b97f4a7c15) };
-}
-
-static inline uint32_t random_next(struct random *random)
-{
-        random->state ^= random->state >> 12;
-        random->state ^= random->state << 25;
-        random->state ^= random->state >> 27;
-        return (uint32_t)((random->state * UINT64_C(0x2545f4914f6cdd1d)) >> 32);
-}
-
-static inline size_t random_below(struct random *random, size_t limit)
-{
-        return (size_t)(((uint64_t)random_next(random) * limit) >> 32);
-}
-
 /* Sizes between low and high, as many between 2^n and 2^(n+1) for each n. */
 void fill_sizes(uint32_t sizes[static SIZES], size_t low, size_t high, uint64_t seed);
+
+static inline uint32_t any_of(const uint32_t sizes[static SIZES], struct random *random)
+{
+        return sizes[(random_next(random) >> 32) % SIZES];
+}
 
 /* --- Touching: a block of memory that nobody writes costs nothing ------------------------ */
 
