@@ -22,7 +22,7 @@ tests_base_unit_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_base_unit_LDADD = $(FLOOR0) $(CRITERION_LIBS)
 
 tests_numa_unit_SOURCES = \
-	tests/numa/backing_setup.h tests/numa/machine_setup.h \
+	tests/numa/backing_setup.h tests/numa/machine_setup.h tests/status.h \
 	tests/numa/test_backing.c \
 	tests/numa/test_backing_lazy.c \
 	tests/numa/test_backing_pool.c \

@@ -31,11 +31,16 @@ static inline struct pld_arena_settings arena_test_settings(void)
         return (struct pld_arena_settings){ .decay_ms = -1 };
 }
 
+static inline void arena_test_start_as(unsigned nnodes, const struct pld_arena_settings *settings)
+{
+        arena_test_machine(nnodes);
+        cr_assert_eq(pld_arena_start(settings), 0);
+}
+
 static inline void arena_test_start(unsigned nnodes)
 {
         struct pld_arena_settings settings = arena_test_settings();
-        arena_test_machine(nnodes);
-        cr_assert_eq(pld_arena_start(&settings), 0);
+        arena_test_start_as(nnodes, &settings);
 }
 
 /* For what bins, outboxes and kept spans would hide. */

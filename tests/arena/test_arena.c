@@ -1,11 +1,11 @@
 #include "tests/arena/arena_test.h"
 
+#include "tests/status.h"
+
 #include <polder/arena.h>
 
 #include <criterion/redirect.h>
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -124,19 +124,6 @@ Test(arena, a_reserve_that_may_not_be_locked_works_unlocked, .init = cr_redirect
         cr_expect_eq(pld_backing_locked_bytes(0, PLD_BACKING_THP), 0);
         cr_expect_gt(pld_backing_fallbacks(PLD_BACKING_THP, PLD_REASON_LOCK_REFUSED), 0);
         cr_expect_not_null(polder_malloc(100));
-}
-
-static size_t status_bytes(const char *key)
-{
-        char line[256];
-        size_t kib = 0;
-        FILE *file = fopen("/proc/self/status", "r");
-        cr_assert_not_null(file);
-        while (fgets(line, sizeof line, file))
-                if (!strncmp(line, key, strlen(key)))
-                        kib = strtoul(line + strlen(key), NULL, 10);
-        fclose(file);
-        return kib * PLD_KIB;
 }
 
 /* On the machine of the day. What can be written becomes resident, what lies in wait in

@@ -18,8 +18,7 @@ static void start(int64_t decay_ms)
         struct pld_arena_settings settings = arena_test_settings();
         settings.decay_ms = decay_ms;
         pld_bins_are_used = false; /* what is freed is idle at once */
-        arena_test_machine(1);
-        pld_arena_start(&settings);
+        arena_test_start_as(1, &settings);
 }
 
 /* Patience is long: only what never happens is an error. */

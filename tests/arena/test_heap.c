@@ -378,8 +378,7 @@ Test(heap, memory_that_waits_in_heaps_is_found_when_there_is_no_other)
 {
         struct pld_arena_settings settings = arena_test_settings();
         settings.limit = 16 * PLD_MIB;
-        arena_test_machine(1);
-        cr_assert_eq(pld_arena_start(&settings), 0);
+        arena_test_start_as(1, &settings);
         struct polder_heap *heap = make();
         unsigned n = 0;
         while (n < PLD_COUNT_OF(blocks) && (blocks[n] = polder_heap_malloc(heap, 200000)))

@@ -191,8 +191,7 @@ Test(malloc, a_free_leaves_errno_alone)
 {
         struct pld_arena_settings settings = arena_test_settings();
         settings.decay_ms = 0;
-        arena_test_machine(1);
-        pld_arena_start(&settings);
+        arena_test_start_as(1, &settings);
         void *p = polder_malloc(PLD_HUGE_BYTES), *q = polder_malloc(10);
         errno = 77;
         polder_free(p);
@@ -257,8 +256,7 @@ Test(malloc, at_the_limit_there_is_enomem_and_afterwards_memory_again)
         unsigned n = 0;
         struct pld_arena_settings settings = arena_test_settings();
         settings.limit = 8 * PLD_MIB;
-        arena_test_machine(1);
-        pld_arena_start(&settings);
+        arena_test_start_as(1, &settings);
         errno = 0;
         while (n < N && (blocks[n] = polder_malloc(100000)))
                 n++;
@@ -277,8 +275,7 @@ Test(malloc, at_the_limit_on_spans_there_is_enomem_and_afterwards_memory_again)
 {
         struct pld_arena_settings settings = arena_test_settings();
         settings.max_spans = 2;
-        arena_test_machine(1);
-        pld_arena_start(&settings);
+        arena_test_start_as(1, &settings);
         void *a = polder_malloc(100000), *b = polder_malloc(10);
         errno = 0;
         cr_expect_null(polder_malloc(5000));
@@ -305,8 +302,7 @@ static void expect_resorts(unsigned n)
 {
         struct pld_arena_settings settings = arena_test_settings();
         settings.limit = PLD_HUGE_BYTES;
-        arena_test_machine(1);
-        pld_arena_start(&settings);
+        arena_test_start_as(1, &settings);
         pld_manual_last_resort = last_resort;
         nneeded = n;
         cr_expect_not_null(polder_malloc(2 * PLD_HUGE_BYTES));

@@ -22,8 +22,7 @@ static void start(void)
         struct pld_arena_settings settings = arena_test_settings();
         settings.reserve = 64 * PLD_MIB;
         settings.prefault = true;
-        arena_test_machine(2);
-        cr_assert_eq(pld_arena_start(&settings), 0);
+        arena_test_start_as(2, &settings);
 }
 
 static char *block_of(size_t nbytes)

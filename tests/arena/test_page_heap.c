@@ -199,8 +199,7 @@ Test(page_heap, the_limit_is_a_wall_and_idle_memory_is_given_for_it)
 {
         struct pld_arena_settings settings = arena_test_settings();
         settings.limit = 2 * PLD_HUGE_BYTES;
-        arena_test_machine(2);
-        cr_assert_eq(pld_arena_start(&settings), 0);
+        arena_test_start_as(2, &settings);
         struct pld_run a = take(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES), run;
         take(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES);
         cr_expect_eq(pld_page_heap_alloc(0, 1, PLD_PAGE_BYTES, false, &run), -ENOMEM);
@@ -348,8 +347,7 @@ Test(page_heap, with_a_reserve_all_is_populated)
 {
         struct pld_arena_settings settings = arena_test_settings();
         settings.reserve = PLD_HUGE_BYTES;
-        arena_test_machine(1);
-        cr_assert_eq(pld_arena_start(&settings), 0);
+        arena_test_start_as(1, &settings);
         cr_assert_eq(pld_arena_prefault_wait(), 0);
         cr_expect_not(take(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES).lazy);
         cr_expect_not(take(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES).lazy, "beyond it too");

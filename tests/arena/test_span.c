@@ -103,8 +103,7 @@ Test(span, the_limit_on_spans_refuses_and_recovers)
 {
         struct pld_arena_settings settings = arena_test_settings();
         settings.max_spans = 2;
-        arena_test_machine(1);
-        cr_assert_eq(pld_arena_start(&settings), 0);
+        arena_test_start_as(1, &settings);
         struct pld_span *a = make(PLD_KIND_COLLECTED, 64);
         make(PLD_KIND_COLLECTED, 64);
         struct pld_span_wish wish = { .kind = PLD_KIND_COLLECTED };

@@ -177,12 +177,22 @@ static inline void gang_stop(struct gang *gang)
                 cr_assert_eq(pthread_join(gang->thread[i], NULL), 0);
 }
 
-/* Three threads run fn() while cycles of every kind are made beside them. */
-static inline void collect_beside(void *(*fn)(void *))
+/* So many threads run fn() while cycles are made beside them. */
+static inline void collect_beside(unsigned n, void *(*fn)(void *), unsigned ncycles)
 {
         struct gang gang;
-        gang_start(&gang, 3, fn);
-        for (int i = 0; i < 12; i++) {
+        gang_start(&gang, n, fn);
+        for (unsigned i = 0; i < ncycles; i++)
+                collect_both_ways();
+        gang_stop(&gang);
+}
+
+/* The same with young cycles, too. */
+static inline void collect_every_way_beside(unsigned n, void *(*fn)(void *), unsigned ncycles)
+{
+        struct gang gang;
+        gang_start(&gang, n, fn);
+        for (unsigned i = 0; i < ncycles; i++) {
                 collect_both_ways();
                 cr_assert_eq(polder_collect(POLDER_YOUNG), 0);
         }

@@ -287,10 +287,6 @@ static void *shuffle(void *arg)
 
 Test(barrier, what_threads_shuffle_while_cycles_run_stays_whole, .timeout = 120)
 {
-        struct gang gang;
         collected_start();
-        gang_start(&gang, 4, shuffle);
-        for (int i = 0; i < 100; i++)
-                collect_both_ways();
-        gang_stop(&gang);
+        collect_beside(4, shuffle, 100);
 }

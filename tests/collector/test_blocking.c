@@ -58,12 +58,8 @@ static void *poll_often(void *arg)
 
 Test(blocking, no_signal_reaches_into_a_blocking_section, .timeout = 120)
 {
-        struct gang gang;
         collected_start();
-        gang_start(&gang, 3, poll_often);
-        for (int i = 0; i < 200; i++)
-                collect_both_ways();
-        gang_stop(&gang);
+        collect_beside(3, poll_often, 200);
         cr_expect_gt(npolls, 0);
         cr_expect_eq(ninterrupted, 0, "%u of %u", ninterrupted, npolls);
 }
@@ -82,12 +78,8 @@ static void *flutter(void *arg)
 
 Test(blocking, threads_may_enter_and_leave_blocking_sections_at_any_moment, .timeout = 120)
 {
-        struct gang gang;
         collected_start();
-        gang_start(&gang, 4, flutter);
-        for (int i = 0; i < 200; i++)
-                collect_both_ways();
-        gang_stop(&gang);
+        collect_beside(4, flutter, 200);
 }
 
 static void *return_arg(void *arg)

@@ -402,13 +402,9 @@ Test(cycle, without_threads_automatic_cycles_run_all_the_same, .timeout = 60)
 
 Test(cycle, without_threads_mutators_lose_nothing, .timeout = 120)
 {
-        struct gang gang;
         forbid_threads();
         collected_start_as("concurrent", "verify");
-        gang_start(&gang, 3, grow_trees);
-        for (int i = 0; i < 20; i++)
-                collect_both_ways();
-        gang_stop(&gang);
+        collect_beside(3, grow_trees, 20);
 }
 
 /* ---- The pressure callback ------------------------------------------------------------------- */

@@ -456,7 +456,7 @@ static void churn_as(const char *debug, const char *generations)
 {
         setenv("POLDER_GENERATIONS", generations, 1);
         start_as(debug);
-        collect_beside(churn);
+        collect_every_way_beside(3, churn, 12);
 }
 
 Test(ephemeron, no_value_of_a_live_key_is_lost_while_all_change, .timeout = 120)

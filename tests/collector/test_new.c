@@ -556,10 +556,6 @@ static void *churn_and_move(void *arg)
 
 Test(new, threads_move_while_collections_run)
 {
-        struct gang gang;
         start_on_two_nodes();
-        gang_start(&gang, 3, churn_and_move);
-        for (int i = 0; i < 5; i++)
-                collect_both_ways();
-        gang_stop(&gang);
+        collect_beside(3, churn_and_move, 5);
 }

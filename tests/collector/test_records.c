@@ -365,12 +365,8 @@ static void *make_many_finalizable(void *arg)
 
 Test(records, each_of_many_is_finalized_once_while_cycles_run, .timeout = 120)
 {
-        struct gang gang;
         collected_start();
-        gang_start(&gang, 3, make_many_finalizable);
-        for (int i = 0; i < 30; i++)
-                collect_both_ways();
-        gang_stop(&gang);
+        collect_beside(3, make_many_finalizable, 30);
         for (int i = 0; i < 3; i++)
                 settle_calls();
         on_a_thread(await_calls, (void *)9000);

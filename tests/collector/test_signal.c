@@ -65,12 +65,8 @@ static void *poll_with_signal_masked(void *arg)
 
 Test(signal, a_thread_with_all_signals_masked_is_stopped_by_polls, .timeout = 60)
 {
-        struct gang gang;
         collected_start();
-        gang_start(&gang, 2, poll_with_signal_masked);
-        for (int i = 0; i < 20; i++)
-                collect_both_ways();
-        gang_stop(&gang);
+        collect_beside(2, poll_with_signal_masked, 20);
 }
 
 static void *watch_errno(void *arg)
@@ -97,10 +93,6 @@ static void *watch_errno(void *arg)
 
 Test(signal, nothing_on_the_way_touches_errno, .timeout = 120)
 {
-        struct gang gang;
         collected_start();
-        gang_start(&gang, 4, watch_errno);
-        for (int i = 0; i < 200; i++)
-                collect_both_ways();
-        gang_stop(&gang);
+        collect_beside(4, watch_errno, 200);
 }

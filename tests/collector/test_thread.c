@@ -187,12 +187,8 @@ static void *come_and_go(void *arg)
 
 Test(thread, threads_may_come_and_go_in_every_phase, .timeout = 120)
 {
-        struct gang gang;
         collected_start();
-        gang_start(&gang, 4, come_and_go);
-        for (int i = 0; i < 60; i++)
-                collect_both_ways();
-        gang_stop(&gang);
+        collect_beside(4, come_and_go, 60);
 }
 
 static void *shade_and_detach(void *unused)

@@ -174,7 +174,7 @@ static void churn_as(const char *debug, const char *generations)
 {
         setenv("POLDER_GENERATIONS", generations, 1);
         start_as(debug);
-        collect_beside(churn);
+        collect_every_way_beside(3, churn, 12);
         polder_clear(roots, sizeof roots);
         collect_both_ways();
         collect_both_ways();
@@ -215,14 +215,10 @@ static void *add(void *arg)
 
 Test(weak_table, of_those_that_add_at_once_one_wins, .timeout = 60)
 {
-        struct gang gang;
         start();
         for (int i = 0; i < 64; i++)
                 polder_store(&roots[i], node_new(NULL, 0));
-        gang_start(&gang, 3, add);
-        for (int i = 0; i < 8; i++)
-                collect_both_ways();
-        gang_stop(&gang);
+        collect_beside(3, add, 8);
         for (int i = 0; i < 64; i++)
                 cr_expect_leq(roots[i]->value, 1);
         cr_expect_eq(polder_weak_table_count(tables[0]), 64);

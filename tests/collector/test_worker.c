@@ -129,10 +129,6 @@ static void *shuffle_nodes(void *arg)
 
 Test(worker, mutators_on_several_nodes_lose_nothing, .timeout = 120)
 {
-        struct gang gang;
         start_on(NNODES, 2);
-        gang_start(&gang, 4, shuffle_nodes);
-        for (int i = 0; i < 60; i++)
-                collect_both_ways();
-        gang_stop(&gang);
+        collect_beside(4, shuffle_nodes, 60);
 }

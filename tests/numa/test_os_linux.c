@@ -4,11 +4,10 @@
 #include <criterion/criterion.h>
 
 #include "tests/numa/machine_setup.h"
+#include "tests/status.h"
 
 #include <errno.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -163,16 +162,23 @@ Test(os_linux, an_empty_pool_is_an_error)
         cr_expect(errno == ENOMEM);
 }
 
-Test(os_linux, a_pool_page_is_moved_into_place)
+/* Populated; without a pool the test is skipped. */
+static char *pool_page(void)
 {
         size_t nfree, faults;
         if (!os->supports(PLD_BACKING_2M) || os->pool_free(-1, PLD_BACKING_2M, &nfree) != 0 ||
             nfree == 0)
                 cr_skip_test("no pool of huge pages here");
-        char *from = os->map_pool(PLD_HUGE_BYTES, PLD_BACKING_2M), *to = reserved(PLD_HUGE_BYTES);
-        cr_assert(from);
-        cr_assert(os->open(from, PLD_HUGE_BYTES) == 0);
-        cr_assert(os->populate(from, PLD_HUGE_BYTES, &faults) == 0);
+        char *at = os->map_pool(PLD_HUGE_BYTES, PLD_BACKING_2M);
+        cr_assert(at);
+        cr_assert(os->open(at, PLD_HUGE_BYTES) == 0);
+        cr_assert(os->populate(at, PLD_HUGE_BYTES, &faults) == 0);
+        return at;
+}
+
+Test(os_linux, a_pool_page_is_moved_into_place)
+{
+        char *from = pool_page(), *to = reserved(PLD_HUGE_BYTES);
         from[9] = 9;
         cr_assert(os->move(from, to, PLD_HUGE_BYTES) == 0);
         cr_expect(to[9] == 9);
@@ -182,14 +188,7 @@ Test(os_linux, a_pool_page_is_moved_into_place)
 /* What a server with huge pages meets when it forks: the parent goes on writing. */
 Test(os_linux, the_parent_keeps_its_pool_page_after_a_fork)
 {
-        size_t nfree, faults;
-        if (!os->supports(PLD_BACKING_2M) || os->pool_free(-1, PLD_BACKING_2M, &nfree) != 0 ||
-            nfree == 0)
-                cr_skip_test("no pool of huge pages here");
-        char *from = os->map_pool(PLD_HUGE_BYTES, PLD_BACKING_2M), *to = reserved(PLD_HUGE_BYTES);
-        cr_assert(from);
-        cr_assert(os->open(from, PLD_HUGE_BYTES) == 0);
-        cr_assert(os->populate(from, PLD_HUGE_BYTES, &faults) == 0);
+        char *from = pool_page(), *to = reserved(PLD_HUGE_BYTES);
         cr_assert(os->move(from, to, PLD_HUGE_BYTES) == 0);
         int ends[2];
         cr_assert(pipe(ends) == 0);
@@ -227,19 +226,6 @@ Test(os_linux, a_gigantic_pool_page_is_moved_into_place)
 }
 
 /* --- locking */
-
-static size_t status_bytes(const char *key)
-{
-        char text[8192];
-        size_t kib = 0;
-        FILE *file = fopen("/proc/self/status", "r");
-        cr_assert(file);
-        while (fgets(text, sizeof text, file))
-                if (!strncmp(text, key, strlen(key)))
-                        kib = strtoul(text + strlen(key), NULL, 10);
-        fclose(file);
-        return kib * PLD_KIB;
-}
 
 Test(os_linux, locked_memory_is_counted_by_the_kernel_and_can_be_dropped)
 {
