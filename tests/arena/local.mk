@@ -1,5 +1,5 @@
 tests_arena_unit_SOURCES = \
-	tests/arena/arena_test.h \
+	tests/arena/arena_test.h tests/arena/page_heap_test.h \
 	tests/arena/test_ahead.c \
 	tests/arena/test_arena.c \
 	tests/arena/test_bin.c \
@@ -9,6 +9,7 @@ tests_arena_unit_SOURCES = \
 	tests/arena/test_decay.c \
 	tests/arena/test_extent.c \
 	tests/arena/test_form.c \
+	tests/arena/test_gigantic.c \
 	tests/arena/test_heap.c \
 	tests/arena/test_huge.c \
 	tests/arena/test_malloc.c \
@@ -17,9 +18,11 @@ tests_arena_unit_SOURCES = \
 	tests/arena/test_page_heap.c \
 	tests/arena/test_page_map.c \
 	tests/arena/test_pool.c \
+	tests/arena/test_promote.c \
 	tests/arena/test_region.c \
 	tests/arena/test_report.c \
 	tests/arena/test_settings.c \
+	tests/arena/test_shed.c \
 	tests/arena/test_shed_spans.c \
 	tests/arena/test_size_class.c \
 	tests/arena/test_span.c \
