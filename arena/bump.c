@@ -31,40 +31,29 @@ enum {
 static void mark_cells(struct pld_span *span, size_t from, size_t to)
 {
         while (from < to) {
-                size_t end = pld_round_down(from, 64) + 64;
-                if (end > to)
-                        end = to;
-                uint64_t mask = pld_mask((unsigned)(from % 64), (unsigned)(from % 64 + (end - from)));
-                pld_or_relaxed(&pld_span_marked(span)[from / 64], mask);
-                from = end;
+                _Atomic uint64_t *word = &pld_span_marked(span)[from / 64];
+                pld_or_relaxed(word, pld_mask_next(&from, to));
         }
 }
 
 static void reserve_cells(struct pld_span *span, size_t from, size_t to)
 {
         while (from < to) {
-                size_t end = pld_round_down(from, 64) + 64;
-                if (end > to)
-                        end = to;
                 _Atomic uint64_t *word = &pld_span_allocated(span)[from / 64];
-                uint64_t mask = pld_mask((unsigned)(from % 64), (unsigned)(from % 64 + (end - from)));
+                uint64_t mask = pld_mask_next(&from, to);
                 PLD_ASSERT(!(pld_load_relaxed(word) & mask));
                 pld_store_release(word, pld_load_relaxed(word) | mask); /* B1 */
-                from = end;
         }
 }
 
 static void free_cells(struct pld_span *span, size_t from, size_t to)
 {
         while (from < to) {
-                size_t end = pld_round_down(from, 64) + 64;
-                if (end > to)
-                        end = to;
-                uint64_t mask = pld_mask((unsigned)(from % 64), (unsigned)(from % 64 + (end - from)));
-                _Atomic uint64_t *word = &pld_span_allocated(span)[from / 64];
-                pld_store_relaxed(word, pld_load_relaxed(word) & ~mask);
-                pld_and_relaxed(&pld_span_marked(span)[from / 64], ~mask);
-                from = end;
+                _Atomic uint64_t *allocated = &pld_span_allocated(span)[from / 64];
+                _Atomic uint64_t *marked = &pld_span_marked(span)[from / 64];
+                uint64_t mask = pld_mask_next(&from, to);
+                pld_store_relaxed(allocated, pld_load_relaxed(allocated) & ~mask);
+                pld_and_relaxed(marked, ~mask);
         }
 }
 

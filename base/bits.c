@@ -3,15 +3,11 @@
 void pld_bits_fill(uint64_t *words, size_t from, size_t to, bool value)
 {
         while (from < to) {
-                size_t end = (from / 64 + 1) * 64;
-                if (end > to)
-                        end = to;
-                uint64_t mask = pld_mask((unsigned)(from % 64), (unsigned)(from % 64 + (end - from)));
+                uint64_t *word = &words[from / 64], mask = pld_mask_next(&from, to);
                 if (value)
-                        words[from / 64] |= mask;
+                        *word |= mask;
                 else
-                        words[from / 64] &= ~mask;
-                from = end;
+                        *word &= ~mask;
         }
 }
 

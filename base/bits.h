@@ -79,6 +79,15 @@ static inline uint64_t pld_mask(unsigned from, unsigned to)
         return (~UINT64_C(0) >> (64 - (to - from))) << from;
 }
 
+/* Of the bits [*from, to), which are some, those in the first word; *from moves behind them. */
+static inline uint64_t pld_mask_next(size_t *from, size_t to)
+{
+        unsigned first = *from % 64;
+        size_t n = to - *from < 64 - first ? to - *from : 64 - first;
+        *from += n;
+        return pld_mask(first, first + (unsigned)n);
+}
+
 static inline bool pld_bit_get(const uint64_t *words, size_t i)
 {
         return words[i / 64] >> (i % 64) & 1;

@@ -52,6 +52,22 @@ Test(bits, mask_covers_exactly_its_range)
                                 cr_assert((pld_mask(from, to) >> i & 1) == (i >= from && i < to));
 }
 
+Test(bits, masks_of_words_in_turn_cover_exactly_their_range)
+{
+        for (size_t from = 0; from < 130; from++)
+                for (size_t to = from + 1; to <= 200; to++) {
+                        uint64_t words[4] = { 0 };
+                        unsigned nsteps = 0;
+                        for (size_t at = from; at < to; nsteps++) {
+                                uint64_t *word = &words[at / 64];
+                                *word |= pld_mask_next(&at, to);
+                        }
+                        cr_assert(nsteps == (to - 1) / 64 - from / 64 + 1);
+                        for (size_t i = 0; i < 256; i++)
+                                cr_assert(pld_bit_get(words, i) == (i >= from && i < to));
+                }
+}
+
 Test(bits, fill_changes_no_bit_outside)
 {
         static const size_t ends[] = { 0, 1, 63, 64, 65, 127, 128, 200, BITS };
