@@ -29,10 +29,17 @@ extern "C" {
 
 struct polder_layout; /* where the pointers of an object are; lives for ever */
 
+#ifdef __cplusplus
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow" /* of a constructor, by the function of that name */
+#endif
 /* nbytes: object size; pointer_bits: bit i % 64 of word i / 64 is set where the
  * object's i-th 8-byte word is a pointer; NULL: none. Equal layouts are the
  * same layout. NULL with ENOMEM, or EINVAL for nbytes 0. */
 const struct polder_layout *polder_layout(size_t nbytes, const uint64_t *pointer_bits);
+#ifdef __cplusplus
+#pragma GCC diagnostic pop
+#endif
 /* The same from the offsets of the pointers, multiples of 8 below nbytes. */
 const struct polder_layout *polder_layout_of(size_t nbytes, const size_t *offsets, size_t count);
 

@@ -44,5 +44,6 @@ endif
 check_PROGRAMS += tests/collector/cxx_program
 TESTS += tests/collector/cxx_program
 tests_collector_cxx_program_SOURCES = tests/collector/cxx_program.cc
-tests_collector_cxx_program_CXXFLAGS = $(AM_CXXFLAGS) -std=c++11 -Wall -Wextra -Werror
+tests_collector_cxx_program_CXXFLAGS = $(AM_CXXFLAGS) -std=c++11 -Wall -Wextra -Wshadow -Wconversion \
+	-Werror
 tests_collector_cxx_program_LDADD = $(FLOOR3)
