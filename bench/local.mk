@@ -90,6 +90,9 @@ CLEANFILES += $(EXTRA_PROGRAMS)
 EXTRA_DIST += bench/callgrind.sh bench/collectors.sh bench/collectors_report.py \
 	bench/collectors/rows bench/contestants.sh bench/kvd_pair bench/machine.sh bench/options.sh \
 	bench/picture.py bench/programs bench/report.py bench/rows bench/run.sh
+# What README.md refers to.
+EXTRA_DIST += bench/results/collectors.txt bench/results/collectors-machine.txt \
+	bench/results/machine.txt bench/results/table.txt
 
 .PHONY: bench bench-collectors bench-malloc bench-pairs bench-bypass bench-callgrind bench-stops
 bench: bench-malloc bench-collectors bench-pairs bench-bypass
