@@ -142,13 +142,13 @@ static void set_phase_locked(enum pld_phase phase, unsigned char shading, bool b
         pld_threads_set_birth(shading | pld_rules_shading, black);
 }
 
-static void handshake(enum pld_phase phase, pld_step step, enum pld_reach reach,
+static void handshake(enum pld_phase phase, pld_step step, enum pld_need need,
                       unsigned char shading, bool black, bool *had_work)
 {
         pld_threads_lock();
         uint64_t start_ns = pld_now_ns();
         set_phase_locked(phase, shading, black);
-        pld_threads_handshake_locked(step, reach);
+        pld_threads_handshake_locked(step, need);
         pld_histogram_add(&pld_handshake_times, pld_now_ns() - start_ns);
         if (had_work)
                 *had_work = had_work_locked();
@@ -167,14 +167,14 @@ static void finish(void)
 
 static void arm(void)
 {
-        handshake(PLD_PHASE_ARMED, step_arm, PLD_REACH_STACK, PLD_SHADE_OLD | PLD_SHADE_NEW, false,
+        handshake(PLD_PHASE_ARMED, step_arm, PLD_NEEDS_STACK, PLD_SHADE_OLD | PLD_SHADE_NEW, false,
                   NULL);
 }
 
 static void scan(void)
 {
         /* Still ARMED: nobody assists before mark() says so. */
-        handshake(PLD_PHASE_ARMED, step_scan, PLD_REACH_STACK, PLD_SHADE_OLD, true, NULL);
+        handshake(PLD_PHASE_ARMED, step_scan, PLD_NEEDS_STACK, PLD_SHADE_OLD, true, NULL);
 }
 
 /* The slots of old objects that lead to young ones; all old objects, if there is no
@@ -234,7 +234,7 @@ static void mark(void)
         begin_marking();
         for (bool had_work = true; had_work;) {
                 await_dry();
-                handshake(PLD_PHASE_MARKING, step_flush, PLD_REACH_STATE, PLD_SHADE_OLD, true,
+                handshake(PLD_PHASE_MARKING, step_flush, PLD_NEEDS_STATE, PLD_SHADE_OLD, true,
                           &had_work);
                 had_work |= pld_load_acquire(&pld_grey_credits) != 0;
         }
@@ -294,7 +294,7 @@ static enum outcome stop_and_flip(bool may_be_late, bool may_be_grey, uint64_t *
         pld_threads_lock();
         uint64_t cpu_ns = cpu_now(), start_ns = pld_now_ns();
         uint64_t within_ns = pld_settings.stagger ? 1 : STOP_WITHIN_NS; /* 1: often late */
-        if (!pld_threads_stop_locked(step_flush, PLD_REACH_STATE, may_be_late ? within_ns : 0)) {
+        if (!pld_threads_stop_locked(step_flush, PLD_NEEDS_STATE, may_be_late ? within_ns : 0)) {
                 outcome = LATE;
         } else if (had_work_locked() || pld_load_acquire(&pld_grey_credits) != 0 ||
                    pld_load_relaxed(&pld_grey_overflow)) {
@@ -365,7 +365,7 @@ static void run_stopped(struct pld_trace *trace)
         pld_threads_lock();
         uint64_t cpu_ns = cpu_now();
         trace->mark_ns = trace->stop_ns = pld_now_ns();
-        pld_threads_stop_locked(step_stopped_scan, PLD_REACH_STACK, 0);
+        pld_threads_stop_locked(step_stopped_scan, PLD_NEEDS_STACK, 0);
         begin_marking();
         mark_stopped_locked();
         flip_locked();
@@ -587,7 +587,7 @@ static void step_nothing(struct pld_thread *thread)
 static void hold_locked(void (*look)(void *arg), void *arg)
 {
         uint64_t cpu_ns = cpu_now(), start_ns = pld_now_ns();
-        pld_threads_stop_locked(step_nothing, 0);
+        pld_threads_stop_locked(step_nothing, PLD_NEEDS_STACK, 0);
         look(arg);
         cpu_ns = cpu_now() - cpu_ns;
         count_stop(pld_threads_resume_locked() - start_ns, cpu_ns);

@@ -466,9 +466,9 @@ static unsigned serve_round(bool with_signal, bool with_away)
 }
 
 /* The flag of every thread that was asked is up; the processors pass a barrier. */
-static bool may_serve_away(enum pld_reach reach)
+static bool may_serve_away(enum pld_need need)
 {
-        return reach == PLD_REACH_STATE && !PLD_TSAN && pld_os->barrier_everywhere() == 0;
+        return need == PLD_NEEDS_STATE && !PLD_TSAN && pld_os->barrier_everywhere() == 0;
 }
 
 /* A thread that runs on another CPU answers within microseconds: at its next poll,
@@ -477,7 +477,7 @@ static bool may_serve_away(enum pld_reach reach)
  * its turn. Those that the step needs not for itself are left where they are: what is inside
  * Polder then, and has a CPU, will be out soon, and no signal would hasten it.
  * until_ns 0: for ever. False: time is up, and some have not answered. */
-static bool await_answers(enum pld_reach reach, uint64_t until_ns)
+static bool await_answers(enum pld_need need, uint64_t until_ns)
 {
         uint64_t due_ns = pld_now_ns() + FIRST_SIGNAL_NS;
         bool with_away = false, patient = true;
@@ -486,7 +486,7 @@ static bool await_answers(enum pld_reach reach, uint64_t until_ns)
                 uint64_t now_ns = pld_now_ns();
                 bool is_due = now_ns >= due_ns;
                 if (is_due && patient)
-                        with_away = may_serve_away(reach);
+                        with_away = may_serve_away(need);
                 if (!serve_round(is_due && !with_away, with_away))
                         return true;
                 if (until_ns && now_ns >= until_ns)
@@ -508,39 +508,39 @@ static bool await_answers(enum pld_reach reach, uint64_t until_ns)
 
 /* Debugging: one thread at a time, with pauses between them, so that threads which
  * have done the step and threads which have not meet for long. */
-static void stagger(pld_step step, enum pld_reach reach)
+static void stagger(pld_step step, enum pld_need need)
 {
         pld_list_each(item, &threads) {
                 ask(thread_at(item), step);
-                await_answers(reach, 0);
+                await_answers(need, 0);
                 pld_nap(STAGGER_NS);
         }
 }
 
-void pld_threads_handshake_locked(pld_step step, enum pld_reach reach)
+void pld_threads_handshake_locked(pld_step step, enum pld_need need)
 {
         PLD_ASSERT(pld_lock_is_held(&lock));
         if (pld_settings.stagger) {
-                stagger(step, reach);
+                stagger(step, need);
                 return;
         }
         pld_list_each(item, &threads)
                 ask(thread_at(item), step);
-        await_answers(reach, 0);
+        await_answers(need, 0);
 }
 
-bool pld_threads_stop_locked(pld_step step, enum pld_reach reach, uint64_t within_ns)
+bool pld_threads_stop_locked(pld_step step, enum pld_need need, uint64_t within_ns)
 {
         PLD_ASSERT(pld_lock_is_held(&lock));
         stop_step = step;
         pld_add_release(&stopping, 1);
         pld_list_each(item, &threads)
                 ask(thread_at(item), stop_here);
-        if (await_answers(reach, within_ns ? pld_now_ns() + within_ns : 0))
+        if (await_answers(need, within_ns ? pld_now_ns() + within_ns : 0))
                 return true;
         pld_list_each(item, &threads)
                 take_back(thread_at(item));
-        await_answers(reach, 0); /* of those that were at it */
+        await_answers(need, 0); /* of those that were at it */
         return false;
 }
 

@@ -78,18 +78,18 @@ void pld_threads_set_birth(unsigned char shading, bool black);
 void pld_threads_lock(void);
 void pld_threads_unlock(void);
 /* What a step needs of its thread. */
-enum pld_reach {
-        PLD_REACH_STACK, /* its stack and registers: it stands still */
-        PLD_REACH_STATE  /* what is written inside of Polder only: it may run elsewhere (T7) */
+enum pld_need {
+        PLD_NEEDS_STACK, /* its stack and registers: it stands still */
+        PLD_NEEDS_STATE  /* what is written inside of Polder only: it may run elsewhere (T7) */
 };
 /* Every attached thread does the step once, by itself, or it is done for it.
  * Threads lock held; the caller is no mutator, or is in a blocking section. */
-void pld_threads_handshake_locked(pld_step step, enum pld_reach reach);
+void pld_threads_handshake_locked(pld_step step, enum pld_need need);
 /* Holds every thread, each after having done the step; until resumed. One that is held
- * by PLD_REACH_STATE may run, but not enter Polder. False: some
+ * by PLD_NEEDS_STATE may run, but not enter Polder. False: some
  * did not come within within_ns (0: as long as it takes); the others are held all
  * the same, and must be resumed. */
-bool pld_threads_stop_locked(pld_step step, enum pld_reach reach, uint64_t within_ns);
+bool pld_threads_stop_locked(pld_step step, enum pld_need need, uint64_t within_ns);
 /* Returns when they could go on. */
 uint64_t pld_threads_resume_locked(void);
 void pld_threads_each_locked(pld_step visit);

@@ -23,6 +23,7 @@
 #include "collector/start.h"
 #include "collector/thread.h"
 #include "collector/tie.h"
+#include "numa/meta_map.h"
 
 #include <errno.h>
 #include <polder/stats.h>

@@ -100,7 +100,7 @@ Test(away, who_runs_outside_need_not_come_for_a_step, .timeout = 60)
         uint64_t wakeups = pld_thread_wakeups();
         for (unsigned i = 1; i <= 100; i++) {
                 pld_threads_lock();
-                pld_threads_handshake_locked(count_it, PLD_REACH_STATE);
+                pld_threads_handshake_locked(count_it, PLD_NEEDS_STATE);
                 pld_threads_unlock();
                 cr_assert_eq(pld_load_acquire(&nsteps), i);
         }
@@ -116,7 +116,7 @@ static void enter_during_a_stop(void (*how)(struct hold *))
         pthread_t thread;
         begin(&hold, &thread);
         pld_threads_lock();
-        cr_expect(pld_threads_stop_locked(count_it, PLD_REACH_STATE, 0));
+        cr_expect(pld_threads_stop_locked(count_it, PLD_NEEDS_STATE, 0));
         cr_expect_eq(pld_load_acquire(&nsteps), 1);
         for (unsigned i = 0; i < 10; i++)
                 await_rounds(); /* it runs on, outside */
@@ -191,11 +191,11 @@ Test(away, what_is_inside_is_not_served, .timeout = 60)
         pld_store_release(&stays_inside, true);
         begin(&hold, &thread);
         pld_threads_lock();
-        cr_expect_not(pld_threads_stop_locked(count_it, PLD_REACH_STATE, 20000000));
+        cr_expect_not(pld_threads_stop_locked(count_it, PLD_NEEDS_STATE, 20000000));
         cr_expect_eq(pld_load_acquire(&nsteps), 0);
         pld_threads_resume_locked();
         pld_store_release(&stays_inside, false);
-        pld_threads_handshake_locked(count_it, PLD_REACH_STATE);
+        pld_threads_handshake_locked(count_it, PLD_NEEDS_STATE);
         cr_expect_eq(pld_load_acquire(&nsteps), 1);
         pld_threads_unlock();
         end(&hold, thread);
@@ -245,7 +245,7 @@ Test(away, the_stack_of_who_runs_is_not_read, .timeout = 60)
         pthread_t thread;
         begin(&hold, &thread);
         pld_threads_lock();
-        pld_threads_handshake_locked(count_parts, PLD_REACH_STATE);
+        pld_threads_handshake_locked(count_parts, PLD_NEEDS_STATE);
         pld_threads_unlock();
         cr_expect_eq(nparts, 0);
         end(&hold, thread);

@@ -116,10 +116,10 @@ static void be_counted(unsigned i)
 }
 
 /* By a thread that is no mutator. */
-static void shake_hands(enum pld_reach reach)
+static void shake_hands(enum pld_need need)
 {
         pld_threads_lock();
-        pld_threads_handshake_locked(count_step, reach);
+        pld_threads_handshake_locked(count_step, need);
         pld_threads_unlock();
 }
 
@@ -156,7 +156,7 @@ static void *live_in_some_way(void *arg)
 }
 
 /* T1: by itself at a poll or on a signal, or by the asker, but once. */
-static void shake_many_hands(enum pld_reach reach)
+static void shake_many_hands(enum pld_need need)
 {
         enum { ROUNDS = 600 };
         struct gang gang;
@@ -164,7 +164,7 @@ static void shake_many_hands(enum pld_reach reach)
         polder_thread_detach();
         gang_start(&gang, 6, live_in_some_way);
         for (unsigned round = 1; round <= ROUNDS; round++) {
-                shake_hands(reach);
+                shake_hands(need);
                 for (unsigned i = 0; i < gang.n; i++)
                         cr_assert_eq(pld_load_acquire(&counts[i].n), round, "thread %u", i);
         }
@@ -175,13 +175,13 @@ static void shake_many_hands(enum pld_reach reach)
 
 Test(handshake, each_thread_does_a_step_once, .timeout = 120)
 {
-        shake_many_hands(PLD_REACH_STACK);
+        shake_many_hands(PLD_NEEDS_STACK);
 }
 
 /* T7: or also for one that runs. */
 Test(handshake, each_thread_does_a_step_once_that_needs_no_stack, .timeout = 120)
 {
-        shake_many_hands(PLD_REACH_STATE);
+        shake_many_hands(PLD_NEEDS_STATE);
 }
 
 static _Atomic unsigned done_too_early;
@@ -226,7 +226,7 @@ static void expect_waiting(void (*how)(struct hold *hold))
         cr_assert_eq(pthread_create(&thread, NULL, holder_thread, &hold), 0);
         while (!pld_load_acquire(&hold.ready))
                 sched_yield();
-        shake_hands(PLD_REACH_STACK);
+        shake_hands(PLD_NEEDS_STACK);
         cr_expect_eq(counts[0].n, 1);
         pthread_join(thread, NULL);
         cr_expect_eq(done_too_early, 0);
@@ -298,7 +298,7 @@ Test(handshake, a_stop_that_one_is_late_for_is_given_up, .timeout = 60)
         start_two(holds, threads);
         pld_threads_lock();
         while (pld_load_acquire(&counts[1].n) == 0) {
-                cr_expect_not(pld_threads_stop_locked(count_step, PLD_REACH_STACK, 1000000));
+                cr_expect_not(pld_threads_stop_locked(count_step, PLD_NEEDS_STACK, 1000000));
                 if (pld_load_acquire(&counts[1].n)) {
                         unsigned before = pld_load_relaxed(&ticks);
                         usleep(2000);
@@ -312,7 +312,7 @@ Test(handshake, a_stop_that_one_is_late_for_is_given_up, .timeout = 60)
                 sched_yield();
         cr_expect_eq(counts[0].n, 0);
         unsigned other = pld_load_acquire(&counts[1].n);
-        shake_hands(PLD_REACH_STACK);
+        shake_hands(PLD_NEEDS_STACK);
         cr_expect_eq(counts[0].n, 1, "but the next one");
         cr_expect_eq(counts[1].n, other + 1);
         end_two(holds, threads);
@@ -339,7 +339,7 @@ Test(handshake, a_blocking_section_does_not_end_during_a_stop, .timeout = 60)
         pthread_t threads[2];
         start_two(holds, threads);
         pld_threads_lock();
-        cr_expect(pld_threads_stop_locked(count_step, PLD_REACH_STACK, 0));
+        cr_expect(pld_threads_stop_locked(count_step, PLD_NEEDS_STACK, 0));
         cr_expect_eq(counts[0].n, 1, "done for it");
         pld_store_release(&may_end, true);
         usleep(5000);

@@ -26,7 +26,7 @@ static void verify_now(void)
 {
         polder_blocking_begin();
         pld_threads_lock();
-        pld_threads_stop_locked(do_nothing, PLD_REACH_STACK, 0);
+        pld_threads_stop_locked(do_nothing, PLD_NEEDS_STACK, 0);
         pld_collected_each(mark_all, NULL);
         pld_verify_marks_locked();
         pld_threads_resume_locked();
