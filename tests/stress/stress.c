@@ -3,10 +3,10 @@
  * Threads come and go and churn a graph that they share: precise nodes, arrays,
  * conservative and leaf objects, tiny and huge, through shared roots and through
  * each other's fields, with every kind of store, weak references, ephemerons and weak
- * tables (ties.c), finalizers, pins, blocking sections, deep recursion and loops without
- * polls; malloc'ed blocks cross threads, too. Collections of both kinds run all the while, and with
- * POLDER_DEBUG=verify each is verified. Every object carries a check word, so a
- * reader of a lost object notices. In the end everything must be gone.
+ * tables (ties.c), finalizers, pins, questions of what keeps an object, blocking sections,
+ * deep recursion and loops without polls; malloc'ed blocks cross threads, too. Collections of
+ * both kinds run all the while, and with POLDER_DEBUG=verify each is verified. Every object
+ * carries a check word, so a reader of a lost object notices. In the end everything must be gone.
  *
  * usage: stress [-s SECONDS] [-t THREADS] [-r SEED] [-m both|concurrent|stw|young] */
 #include "tests/stress/ties.h"
@@ -404,6 +404,16 @@ static void pin_for_a_while(struct self *self)
                 fail("a pin was lost", node);
 }
 
+static FILE *nowhere;
+
+static void ask_why(struct self *self)
+{
+        struct node *node = pick(self);
+        if (node && polder_why(node, nowhere))
+                fail("nothing keeps an object that is at hand", node);
+        look_at(node);
+}
+
 static void one_step(struct self *self)
 {
         uint32_t i = pld_random_below(&self->random, JUNK);
@@ -417,7 +427,10 @@ static void one_step(struct self *self)
                 block(self);
                 break;
         case 2:
-                pin_for_a_while(self);
+                if (pld_random_below(&self->random, 256) == 0)
+                        ask_why(self);
+                else
+                        pin_for_a_while(self);
                 break;
         case 3:
         case 4:
@@ -589,6 +602,9 @@ int main(int argc, char **argv)
                (unsigned long long)seed, mode);
         fflush(stdout);
 
+        nowhere = fopen("/dev/null", "w");
+        if (!nowhere)
+                return 2;
         node_layout = POLDER_LAYOUT(struct node, next, other, guard, array, text, weak, ephemeron);
         guard_layout = POLDER_LAYOUT(struct guard, text);
         slot_layout = polder_layout(sizeof(void *), &(uint64_t){ 1 });
