@@ -181,6 +181,20 @@ static size_t length_of_run(struct pld_central *central, bool black)
         return reserved;
 }
 
+/* As when a thread is back on a node that it had left. */
+Test(bump, a_refill_before_the_end_of_a_run_goes_on_with_it)
+{
+        struct pld_central *central = make(64);
+        size_t reserved = 4711;
+        for (unsigned i = 0; i < 4; i++)
+                length_of_run(central, false);
+        struct pld_slot *slot = pld_bump_slot(&bump, central);
+        uintptr_t next = pld_load_relaxed(&slot->span->collected.run_next);
+        cr_assert_lt(next, pld_load_relaxed(&slot->span->collected.run_end));
+        cr_expect_eq((uintptr_t)pld_bump_refill(&bump, central, false, &reserved), next);
+        cr_expect_eq(reserved, 0);
+}
+
 Test(bump, runs_grow_with_use_and_a_flip_halves_them)
 {
         struct pld_central *central = make(64);
