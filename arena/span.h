@@ -143,7 +143,8 @@ static inline bool pld_span_mark(struct pld_span *span, size_t i)
         return !(pld_or_relaxed(&span->bits[i / 64], bit) & bit);
 }
 
-/* Is there an object number i, born already? For words that may be anything. */
+/* Is there an object number i, born already? For words that may be anything, and for marked
+ * cells: those of a black run are marked before they are born, and hold anything. */
 static inline bool pld_span_has_object(struct pld_span *span, size_t i)
 {
         if (i >= span->count)

@@ -383,7 +383,7 @@ static void shade_marked_of(struct pld_span *span, void *marker)
         if (!pld_span_is_tied(span))
                 return;
         for (size_t i = 0; i < span->count; i++)
-                if (pld_span_is_marked(span, i))
+                if (pld_span_is_marked(span, i) && pld_span_has_object(span, i))
                         trace_object(marker, span, i);
 }
 

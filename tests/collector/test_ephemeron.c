@@ -330,7 +330,7 @@ Test(ephemeron, a_young_cycle_keeps_a_young_value_of_an_old_key, .timeout = 60)
  * scanned, ties a value to them, and has forgotten it when it is scanned (T2, T7). */
 static struct {
         uintptr_t value; /* hidden by complement */
-        _Atomic bool a_is_inside, b_is_inside, a_has_made, is_over;
+        _Atomic bool a_is_inside, b_is_attached, b_is_inside, a_has_made, is_over;
 } meeting;
 
 static void await_flag(_Atomic bool *flag)
@@ -384,6 +384,7 @@ static __attribute__((noinline)) void tie_hidden_value(void)
 static void *tie_and_forget(void *unused)
 {
         polder_thread_attach();
+        pld_store_release(&meeting.b_is_attached, true);
         while (!(polder_thread_.shading & PLD_SHADE_NEW))
                 polder_safepoint();
         make_hidden_value();
@@ -410,6 +411,7 @@ Test(ephemeron, a_value_is_kept_that_was_tied_to_what_is_born_black_and_then_for
         pthread_create(&a, NULL, make_black_ends, NULL);
         await_flag(&meeting.a_is_inside);
         pthread_create(&b, NULL, tie_and_forget, NULL);
+        await_flag(&meeting.b_is_attached); /* nobody attaches while a handshake waits for a */
         cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
         pld_store_release(&meeting.is_over, true);
         pthread_join(a, NULL);
