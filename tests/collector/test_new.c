@@ -5,6 +5,7 @@
 #include "collector/mark.h"
 #include "collector/pacer.h"
 #include "collector/thread.h"
+#include "collector/tie.h"
 #include "numa/fake.h"
 
 static bool is_zero(const void *at, size_t nbytes)
@@ -159,6 +160,22 @@ Test(new, what_will_be_born_black_is_not_looked_into)
         pld_store_relaxed(&pld_grey_overflow, true);
         pld_mark_recover(&marker);
         cr_expect_not(pld_span_is_marked(found.span, found.index));
+}
+
+Test(new, what_will_be_born_black_is_no_owner_of_ties)
+{
+        struct pld_marker marker;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        struct polder_ephemeron *owner = polder_ephemeron_new(node_new(NULL, 1), node_new(NULL, 2));
+        cr_assert_not_null(owner);
+        struct pld_span *span = pld_span_of((uintptr_t)owner);
+        uintptr_t next = pld_load_relaxed(&span->collected.run_next);
+        uintptr_t end = pld_load_relaxed(&span->collected.run_end);
+        cr_assert_lt(next, end);
+        memset((void *)next, 0x5a, end - next);
+        pld_bump_blacken(&pld_cache_mine->bump);
+        pld_ties_shade_marked(&marker); /* follows nothing */
 }
 
 Test(new, zero_bytes_are_an_object_of_its_own)
