@@ -664,7 +664,10 @@ static void *make_both_kinds(void *unused)
 {
         (void)unused;
         for (unsigned i = 0; i < 16; i++) {
-                polder_store(&roots[i], polder_new_leaf(1 << 20));
+                struct node *object = polder_new_leaf(1 << 20);
+                if (i % 2)
+                        object = node_new(object, i); /* half of them through another */
+                polder_store(&roots[i], object);
                 polder_new_leaf(1 << 20);
         }
         for (unsigned i = 0; i < 1 << 15; i++)
