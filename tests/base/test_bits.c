@@ -157,20 +157,6 @@ Test(bits, the_run_around_a_bit_is_the_one_seen_bit_by_bit)
         }
 }
 
-Test(bits, the_bits_of_a_word_are_counted)
-{
-        struct pld_random random = pld_random_seeded(6);
-        cr_expect(pld_popcount(0) == 0);
-        cr_expect(pld_popcount(UINT64_MAX) == 64);
-        for (int round = 0; round < 1000; round++) {
-                uint64_t word = pld_random_next(&random) & pld_random_next(&random);
-                unsigned n = 0;
-                for (unsigned i = 0; i < 64; i++)
-                        n += word >> i & 1;
-                cr_assert(pld_popcount(word) == n);
-        }
-}
-
 Test(bits, a_run_longer_than_the_map_is_not_found)
 {
         uint64_t words[5] = { 0 };
