@@ -87,7 +87,7 @@ Test(shed, a_huge_page_that_cannot_be_broken_stays)
 
 /* Several threads at once do the same while `at_work`. */
 enum { SHEDDING_ROUNDS = 200, PIECES = 8 };
-static _Atomic bool at_work, at_end;
+static _Atomic bool at_work, at_end, is_busy;
 static _Atomic size_t nasked;
 
 static void *shed_along(void *unused)
@@ -100,10 +100,21 @@ static void *shed_along(void *unused)
 
 static void *promote_along(void *unused)
 {
-        while (!pld_load_acquire(&at_end))
-                if (pld_load_acquire(&at_work))
+        while (!pld_load_acquire(&at_end)) {
+                pld_store_seq_cst(&is_busy, true);
+                if (pld_load_seq_cst(&at_work))
                         pld_add_relaxed(&nasked, pld_page_heap_promote(UINT64_MAX, true));
+                pld_store_seq_cst(&is_busy, false);
+        }
         return unused;
+}
+
+/* What it began is over, too: what is taken from now on it may not see. */
+static void rest_promoting(void)
+{
+        pld_store_seq_cst(&at_work, false);
+        while (pld_load_seq_cst(&is_busy))
+                pld_pause();
 }
 
 Test(shed, two_threads_that_shed_one_huge_page_count_it_once)
@@ -146,7 +157,7 @@ Test(shed, pages_on_their_way_out_do_not_make_a_huge_page_full)
                 pld_page_heap_free(goes);
                 pld_store_release(&at_work, true);
                 cr_expect_eq(pld_page_heap_shed(UINT64_MAX, true), PLD_HUGE_BYTES / 2);
-                pld_store_release(&at_work, false);
+                rest_promoting();
                 pld_page_heap_free(stays);
                 pld_page_heap_release(UINT64_MAX);
         }
