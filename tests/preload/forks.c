@@ -1,6 +1,8 @@
 /* forks.c: fork() while sixteen threads allocate and free. Each child allocates,
  * frees what the parent's threads allocated, makes a thread that does too, and
- * ends. A child that is not done after a minute is stuck.
+ * ends. A child that is not done after a minute is stuck. While one is waited for the
+ * threads rest: what they did meanwhile could not matter to it, and each page that they write
+ * after a fork has to be copied.
  *
  * usage: forks [number of forks] */
 #include "tests/preload/check.h"
@@ -15,7 +17,7 @@
 enum { NTHREADS = 16, NSLOTS = 256, LIVE = 64, MINUTE = 60 };
 
 static _Atomic(char *) slots[NSLOTS];
-static atomic_bool stop;
+static atomic_bool stop, rest;
 static atomic_uint nhandled;
 
 static size_t size_of(unsigned *seed)
@@ -41,7 +43,7 @@ static void *churn(void *arg)
 {
         unsigned seed = (unsigned)(uintptr_t)arg;
         while (!atomic_load(&stop)) {
-                for (int i = 0; i < 50; i++)
+                for (int i = 0; i < 50 && !atomic_load(&rest); i++)
                         churn_once(&seed);
                 usleep(1000); /* so that the forking thread gets on with two CPUs */
         }
@@ -96,9 +98,12 @@ int main(int argc, char **argv)
                         return 1;
         for (int i = 0; i < nforks; i++) {
                 int status;
+                atomic_store(&rest, 0);
+                usleep(1500); /* all of them are at it again */
                 pid_t child = fork();
                 if (child == 0)
                         be_child();
+                atomic_store(&rest, 1);
                 if (child < 0 || waitpid(child, &status, 0) != child)
                         other++;
                 else if (WIFSIGNALED(status))
