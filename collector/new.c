@@ -158,6 +158,7 @@ static PLD_NOINLINE void *new_small_beyond(struct pld_shape *shape)
         struct pld_cache *cache = pld_cache_mine;
         struct pld_central *central = pld_load_acquire(&shape->central[cache->slice]);
         void *object = NULL;
+        pld_look_up();
         if (pld_likely(central && !pld_cache_may_have_moved(cache))) /* N4 */
                 object = beyond(cache, central);
         if (pld_unlikely(!object))
@@ -179,7 +180,10 @@ static PLD_NOINLINE void *polled(void *object)
  * a register saved. */
 static inline bool new_small_try(struct pld_shape *shape, void **object)
 {
-        pld_enter();
+        polder_enter_();
+        if (pld_unlikely(polder_flag_(&polder_thread_.asked)))
+                return false; /* to look up is a call */
+        pld_fence_acquire(); /* as in pld_look_up() */
         return pld_bump_try(&pld_cache_mine->bump, pld_load_acquire(&shape->rooted), object);
 }
 
