@@ -8,7 +8,9 @@
  * R2  a range or pin that takes the place of a removed one is shaded, too: the
  *     scan may have passed its new place already.
  * R3  a range among a library's variables is there as long as the dynamic linker says so;
- *     it is asked before each piece, which takes no lock. */
+ *     it is asked before each piece, which takes no lock.
+ * R4  a thread that can't be attached, as it is about to be no more, shades nothing: what it
+ *     frees leaves the roots between two cycles. */
 #include "collector/roots.h"
 
 #include "arena/malloc.h"
@@ -16,6 +18,7 @@
 #include "base/check.h"
 #include "base/loaded.h"
 #include "base/lock.h"
+#include "collector/cycle.h"
 #include "collector/settings.h"
 #include "collector/thread.h"
 
@@ -295,14 +298,30 @@ int pld_pin_uncollectable(const void *object)
         return add_pin(pld_thread_self(), (uintptr_t)object, true);
 }
 
+struct release {
+        uintptr_t object;
+        int error;
+};
+
+static void release_in_stop(void *arg)
+{
+        struct release *release = arg;
+        release->error = drop_pin(NULL, release->object, true);
+}
+
 /* polder_free() of a collected object: right for uncollectable ones only. */
 static void free_collected(void *at)
 {
+        struct release release = { .object = (uintptr_t)at };
         struct pld_thread *self = pld_thread_attach();
-        pld_enter();
-        int error = drop_pin(self, (uintptr_t)at, true);
-        pld_leave();
-        if (error)
+        if (self) {
+                pld_enter();
+                release.error = drop_pin(self, release.object, true);
+                pld_leave();
+        } else {
+                pld_cycle_hold(release_in_stop, &release); /* R4 */
+        }
+        if (release.error)
                 pld_die("free of %p, which is a collected object: drop the pointers to it instead", at);
 }
 

@@ -354,3 +354,44 @@ Test(roots, a_freed_uncollectable_object_lives_on_while_it_is_pinned)
         collect_both_ways();
         cr_expect_not(is_alive(0));
 }
+
+static pthread_key_t late_key;
+static void *block;
+static uint64_t stops_before, stops_after;
+
+static void free_when_it_is_late(void *unused)
+{
+        (void)unused;
+        pthread_setspecific(late_key, &late_key);
+        if (!polder_thread_attach())
+                return;
+        stops_before = stats_now().stops;
+        polder_free(block);
+        stops_after = stats_now().stops;
+        block = NULL;
+}
+
+static void *end_slowly(void *unused)
+{
+        (void)unused;
+        struct node *node = node_new(NULL, 1);
+        watch(0, node);
+        block = polder_new_uncollectable(64);
+        polder_store((struct node **)block, node);
+        pthread_setspecific(late_key, &late_key);
+        return NULL;
+}
+
+/* In the last round of its destructors a thread is attached no more: it could not tell a cycle
+ * that is under way what left the roots. */
+Test(roots, a_thread_that_cannot_be_attached_frees_between_two_cycles, .timeout = 60)
+{
+        collected_start();
+        polder_thread_detach(); /* first: so its key comes before ours */
+        cr_assert_eq(pthread_key_create(&late_key, free_when_it_is_late), 0);
+        on_a_thread(end_slowly, NULL);
+        cr_assert_null(block, "it was freed");
+        cr_expect_eq(stops_after, stops_before + 1);
+        collect_both_ways();
+        cr_expect_not(is_alive(0));
+}
