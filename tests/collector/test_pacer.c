@@ -281,6 +281,7 @@ Test(pacer, with_percent_off_the_limit_alone_makes_cycles, .timeout = 60)
 /* ---- A process with a limit: objects of all sizes, replaced at random by several threads.
  * While a cycle runs nobody allocates, as how far they get is a matter of time. */
 
+#if !defined(__SANITIZE_ADDRESS__) /* whose own memory is the process's, too */
 enum { LIMIT = 256 << 20, NTHREADS = 3 };
 
 static size_t each_holds; /* bytes, a thread */
@@ -379,6 +380,7 @@ Test(pacer, a_process_stays_within_its_limit_with_most_of_it_live, .timeout = 12
 {
         expect_within_limit(0.8, "100");
 }
+#endif
 
 Test(pacer, the_limit_is_no_wall)
 {
