@@ -56,7 +56,8 @@ enum {
         STOP_WITHIN_NS = 250000,
         SWEEP_BATCH = 64,
         OWN_BYTES = 8 << 20,    /* of scanning that whoever runs a young cycle does itself */
-        UPDATE_NS = 1000000
+        UPDATE_NS = 1000000,
+        THREAD_NAP_NS = 20000
 };
 
 _Atomic uint32_t pld_phase;
@@ -71,7 +72,9 @@ static uint32_t full_until;           /* and up to this one are no young ones */
 static _Atomic uint32_t nfinished;
 static _Atomic uint32_t bell;         /* rung when something is wanted */
 static _Atomic bool automatic_wanted; /* and not yet begun */
-static bool has_thread, tried_thread; /* request lock */
+/* The collector's thread. Written with the request lock held. */
+enum { THREAD_NONE, THREAD_BEING_MADE, THREAD_THERE, THREAD_REFUSED };
+static _Atomic unsigned thread_state;
 static struct pld_marker own;         /* run lock: the marker of whoever runs the cycle */
 static bool young;                    /* run lock: the cycle is */
 static size_t nslots;                 /* run lock: that were in its journal */
@@ -455,22 +458,38 @@ static void *collector_thread(void *unused)
         return unused;
 }
 
-static bool ensure_thread(void)
+static void set_thread_state(unsigned state)
+{
+        pld_lock(&request_lock);
+        pld_store_release(&thread_state, state);
+        pld_unlock(&request_lock);
+}
+
+/* By one at a time. */
+static void make_thread(void)
 {
         pthread_t thread;
+        unsigned here = pld_machine_here();
+        bool made = !pld_node_thread_start(&thread, here < pld_machine.nnodes ? here : 0,
+                                           "polder-collect", collector_thread, NULL);
+        set_thread_state(made ? THREAD_THERE : THREAD_REFUSED);
+        if (!made)
+                pld_store_relaxed(&pld_cycle_is_due, true); /* for who reckoned with it */
+}
+
+/* True when there is one, or, for who will not wait, will be one in a moment. */
+static bool ensure_thread(bool may_wait)
+{
         pld_lock(&request_lock);
-        bool first = !tried_thread;
-        tried_thread = true;
+        bool first = pld_load_relaxed(&thread_state) == THREAD_NONE;
+        if (first)
+                pld_store_relaxed(&thread_state, THREAD_BEING_MADE);
         pld_unlock(&request_lock);
-        if (first) {
-                unsigned here = pld_machine_here();
-                bool made = !pld_node_thread_start(&thread, here < pld_machine.nnodes ? here : 0,
-                                                   "polder-collect", collector_thread, NULL);
-                pld_lock(&request_lock);
-                has_thread = made;
-                pld_unlock(&request_lock);
-        }
-        return has_thread;
+        if (first)
+                make_thread();
+        while (may_wait && pld_load_acquire(&thread_state) == THREAD_BEING_MADE)
+                pld_nap(THREAD_NAP_NS);
+        return pld_load_acquire(&thread_state) != THREAD_REFUSED;
 }
 
 /* The program's callback on pressure has called pthread_exit(): its cycle is over, and the
@@ -479,12 +498,12 @@ static void collector_thread_ends(void *unused)
 {
         (void)unused;
         pld_lock(&request_lock);
-        has_thread = tried_thread = false;
+        pld_store_release(&thread_state, THREAD_NONE);
         uint32_t number = nbegun;
         pld_unlock(&request_lock);
         finish_number(number);
         pthread_detach(pthread_self());
-        if (!ensure_thread())
+        if (!ensure_thread(true))
                 run_blocked(pld_thread_self()); /* Y4 */
 }
 
@@ -515,7 +534,7 @@ void pld_cycle_request_automatic(void)
             pld_exchange_relaxed(&automatic_wanted, true))
                 return;
         request(false, false);
-        if (ensure_thread())
+        if (ensure_thread(false))
                 ring();
         else
                 pld_store_relaxed(&pld_cycle_is_due, true); /* Y4 */
@@ -549,7 +568,7 @@ PLD_NOINLINE int polder_collect(enum polder_collect_mode mode)
         if (pld_pacer_is_reporting())
                 return -EDEADLK; /* the cycle is not over before the callback returns */
         struct pld_thread *self = pld_thread_self();
-        bool by_thread = ensure_thread();
+        bool by_thread = ensure_thread(true);
         pld_enter();
         pld_thread_block(self); /* first: the cycle that is asked for need not signal us */
         uint32_t number = request(mode == POLDER_STOP_THE_WORLD, mode != POLDER_YOUNG);
@@ -573,7 +592,7 @@ int polder_collect_start(void)
         if (error)
                 return error;
         request(false, true);
-        if (!ensure_thread())
+        if (!ensure_thread(false))
                 return polder_collect(POLDER_CONCURRENT);
         ring();
         return 0;
@@ -642,7 +661,7 @@ void pld_cycle_fork_parent(void)
 
 void pld_cycle_fork_child(void)
 {
-        has_thread = tried_thread = false;
+        pld_store_release(&thread_state, THREAD_NONE);
         pld_store_relaxed(&automatic_wanted, false); /* nobody is there to see it */
         pld_workers_fork_child();
         pld_lock_cede(&request_lock);
