@@ -10,10 +10,10 @@
  *
  * A thread that has work reads the clock after each bit of it. Where two readings are further
  * apart than GAP_NS it did not get on; what the kernel says of the time for which it was ready to
- * run and had no processor is subtracted in the net figures, and so is what the host took of the
- * machine meanwhile (waits.c has that argument). Figures of the collector's own, of stops,
- * handshakes and stalls, are as it counts them: in them is what it waited for threads without a
- * processor. Three figures are the median, the hundredth from above, and the highest. */
+ * run and had no processor is subtracted in the net figures. What the host took of the machine is
+ * told as one sum, as nobody says of whom. Figures of the collector's own, of stops, handshakes
+ * and stalls, are as it counts them: in them is what it waited for threads without a processor.
+ * Three figures are the median, the hundredth from above, and the highest. */
 #include "bench/collectors/load.h"
 #include "bench/collectors/waits.h"
 
