@@ -613,6 +613,28 @@ static void start_with_generations(const char *setting)
         collect_both_ways();
 }
 
+/* A full cycle ends, until one asks for a trial of a young one. */
+static void flip_until_trial(void)
+{
+        const struct pld_survey full = { .live = 1 << 30, .reference = 1 };
+        unsigned n = 0;
+        while (!pld_generation_flip(&full))
+                cr_assert_lt(++n, 100);
+}
+
+Test(generation, a_trial_that_frees_little_is_the_last_for_a_while)
+{
+        start_with_generations("-1");
+        flip_until_trial();
+        cr_expect_not(flip_after_young(10, 9, 0, 0));
+        flip_until_trial();
+        cr_expect(flip_after_young(10, 1, 0, 0), "nine times what it cost");
+        cr_expect(flip_after_young(10, 5, 0, 0), "as good as full ones");
+        for (int i = 0; i < 5; i++)
+                flip_after_young(10, 9, 0, 0);
+        cr_expect_not(pld_generation_has_marks());
+}
+
 static bool is_due(size_t small, size_t large, size_t room)
 {
         return pld_generation_is_due((small + large) * PLD_MIB, large * PLD_MIB, room * PLD_MIB);
