@@ -16,10 +16,11 @@
  * W4  with generations, between cycles, a slot that was stored into is noted down if it
  *     has to be (journal.h), after the write and before Polder is left. */
 #include "collector/rules.h"
+#include "collector/safepoint.h"
 #include "collector/start.h"
-#include "collector/thread.h"
 
 #include "base/check.h"
+#include "collector/thread.h"
 
 #include <string.h>
 

@@ -33,11 +33,14 @@
 #include "base/clock.h"
 #include "base/futex.h"
 #include "collector/generation.h"
+#include "collector/handshake.h"
 #include "collector/pacer.h"
 #include "collector/records.h"
 #include "collector/roots.h"
 #include "collector/rules.h"
+#include "collector/safepoint.h"
 #include "collector/settings.h"
+#include "collector/stack.h"
 #include "collector/start.h"
 #include "collector/thread.h"
 #include "collector/tie.h"
@@ -97,7 +100,7 @@ static void shade_part(uintptr_t from, uintptr_t to, void *arg)
 
 static void step_scan(struct pld_thread *thread)
 {
-        pld_thread_stack_each(thread, shade_part, &thread->marker);
+        pld_stack_each(thread, shade_part, &thread->marker);
         if (thread->cache)
                 pld_bump_blacken(&thread->cache->bump);
         pld_journal_hand_over(&thread->journal);

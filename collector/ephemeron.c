@@ -1,6 +1,7 @@
+#include "collector/safepoint.h"
+#include "collector/thread.h"
 #include "collector/tie.h"
 
-#include "collector/thread.h"
 
 #include <errno.h>
 #include <polder/ephemeron.h>

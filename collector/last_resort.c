@@ -21,6 +21,7 @@
 #include "base/futex.h"
 #include "collector/cycle.h"
 #include "collector/pacer.h"
+#include "collector/safepoint.h"
 #include "collector/thread.h"
 
 enum { COLLECTIONS_MOST = 8 };

@@ -6,9 +6,10 @@ libpld_collector_la_SOURCES = \
 	collector/generation.c collector/generation.h \
 	collector/governor.c collector/governor.h \
 	collector/grey.c collector/grey.h \
+	collector/handshake.c collector/handshake.h \
+	collector/histograms.c collector/histograms.h \
 	collector/journal.c collector/journal.h \
 	collector/last_resort.c collector/last_resort.h \
-	collector/histograms.c collector/histograms.h \
 	collector/layout.c collector/layout.h \
 	collector/mark.c collector/mark.h \
 	collector/new.c \
@@ -18,7 +19,9 @@ libpld_collector_la_SOURCES = \
 	collector/records.c collector/records.h \
 	collector/roots.c collector/roots.h \
 	collector/rules.c collector/rules.h \
+	collector/safepoint.c collector/safepoint.h \
 	collector/settings.c collector/settings.h \
+	collector/stack.c collector/stack.h \
 	collector/start.c collector/start.h \
 	collector/stats.c \
 	collector/thread.c collector/thread.h \

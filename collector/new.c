@@ -22,6 +22,7 @@
 #include "collector/pacer.h"
 #include "collector/roots.h"
 #include "collector/rules.h"
+#include "collector/safepoint.h"
 #include "collector/start.h"
 #include "collector/thread.h"
 

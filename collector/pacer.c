@@ -25,6 +25,7 @@
 #include "collector/cycle.h"
 #include "collector/governor.h"
 #include "collector/roots.h"
+#include "collector/safepoint.h"
 #include "collector/settings.h"
 #include "collector/start.h"
 

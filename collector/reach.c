@@ -6,6 +6,7 @@
 #include "collector/reach.h"
 
 #include "base/check.h"
+#include "collector/stack.h"
 #include "collector/thread.h"
 #include "collector/tie.h"
 #include "numa/meta_map.h"
@@ -189,7 +190,7 @@ __attribute__((no_sanitize("address", "thread"))) static void each_stack_word(ui
 static void each_thread(struct pld_thread *thread)
 {
         walk.thread = thread;
-        pld_thread_stack_each(thread, each_stack_word, NULL);
+        pld_stack_each(thread, each_stack_word, NULL);
 }
 
 void pld_threads_roots_each_locked(pld_root_visit visit, void *arg)

@@ -28,6 +28,7 @@
 #include "base/futex.h"
 #include "base/loaded.h"
 #include "base/lock.h"
+#include "collector/safepoint.h"
 #include "collector/start.h"
 #include "collector/thread.h"
 #include "collector/tie.h"

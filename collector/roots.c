@@ -19,6 +19,7 @@
 #include "base/loaded.h"
 #include "base/lock.h"
 #include "collector/cycle.h"
+#include "collector/safepoint.h"
 #include "collector/settings.h"
 #include "collector/thread.h"
 

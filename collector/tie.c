@@ -38,6 +38,7 @@
 #include "base/check.h"
 #include "base/lock.h"
 #include "collector/cycle.h"
+#include "collector/safepoint.h"
 #include "collector/thread.h"
 
 #include <errno.h>

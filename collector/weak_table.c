@@ -4,9 +4,10 @@
  * its key's span, so to find it is arithmetic on the key's address and a walk over the key's
  * entries in all tables, mostly one. What becomes of entries whose keys have died is the
  * sweeper's business, a span at a time. */
+#include "collector/safepoint.h"
+#include "collector/thread.h"
 #include "collector/tie.h"
 
-#include "collector/thread.h"
 
 #include <errno.h>
 #include <polder/ephemeron.h>

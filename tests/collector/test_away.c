@@ -236,7 +236,7 @@ static unsigned nparts;
 static void count_parts(struct pld_thread *thread)
 {
         if (thread == pld_load_acquire(&served))
-                pld_thread_stack_each(thread, count_part, &nparts);
+                pld_stack_each(thread, count_part, &nparts);
 }
 
 Test(away, the_stack_of_who_runs_is_not_read, .timeout = 60)

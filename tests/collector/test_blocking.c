@@ -1,6 +1,7 @@
+#include "collector/handshake.h"
+#include "collector/thread.h"
 #include "tests/collector/collector_test.h"
 
-#include "collector/thread.h"
 
 #include <poll.h>
 

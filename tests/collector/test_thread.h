@@ -4,6 +4,9 @@
 
 #include "tests/collector/collector_test.h"
 
+#include "collector/handshake.h"
+#include "collector/safepoint.h"
+#include "collector/stack.h"
 #include "collector/thread.h"
 
 static __attribute__((unused)) PLD_NOINLINE void *make_deeper(unsigned number)

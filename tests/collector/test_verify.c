@@ -1,8 +1,9 @@
+#include "collector/handshake.h"
+#include "collector/thread.h"
 #include "tests/collector/collector_test.h"
 
 #include "arena/sweep.h"
 #include "collector/mark.h"
-#include "collector/thread.h"
 #include "collector/verify.h"
 
 /* Marks everything that is there, but for one object. */
