@@ -39,6 +39,7 @@
 #include "collector/roots.h"
 #include "collector/rules.h"
 #include "collector/safepoint.h"
+#include "collector/scan.h"
 #include "collector/settings.h"
 #include "collector/stack.h"
 #include "collector/start.h"

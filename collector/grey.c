@@ -1,9 +1,12 @@
 #include "collector/grey.h"
 
 #include "arena/meta.h"
+#include "base/clock.h"
 #include "base/futex.h"
 #include "base/lock.h"
 #include "numa/machine.h"
+
+enum { SPIN_NS = 20000, SPINS = 20 };
 
 struct queue {
         struct pld_lock lock;
@@ -18,6 +21,7 @@ static struct queue queues[PLD_MAX_NODES];
 static struct pld_lock spare_lock = PLD_LOCK_INIT(PLD_RANK_LEAF);
 static struct pld_grey_chunk *spare; /* spare_lock */
 static _Atomic uint32_t news;        /* changes when something is queued */
+static _Atomic uint32_t nhungry;     /* wait for something to be queued; of those */
 static _Atomic uint32_t nsleeping;
 static _Atomic bool to_be_woken;     /* some went to sleep since they were last woken */
 static _Atomic uint32_t ndry;        /* times that the credits came to 0 */
@@ -99,21 +103,48 @@ void pld_grey_await_dry(uint64_t timeout_ns)
                 pld_futex_wait(&ndry, seen, timeout_ns);
 }
 
-void pld_grey_wait(uint64_t timeout_ns)
+static bool some_queued(void)
 {
-        uint32_t seen = pld_load_acquire(&news);
         for (unsigned i = 0; i < pld_machine.nnodes; i++)
                 if (pld_load_relaxed(&queues[i].n))
-                        return;
-        pld_add_acq_rel(&nsleeping, 1);
-        pld_store_relaxed(&to_be_woken, true);
-        pld_futex_wait(&news, seen, timeout_ns);
-        pld_sub_acq_rel(&nsleeping, 1);
+                        return true;
+        return false;
+}
+
+/* To be woken takes longer than what is shared lasts. So it looks for a while, as long as
+ * somebody else has anything that could be shared. */
+static bool comes_soon(uint32_t seen)
+{
+        uint64_t until_ns = pld_now_ns() + SPIN_NS;
+        while (pld_load_relaxed(&news) == seen && pld_load_relaxed(&pld_grey_credits) > 0) {
+                for (unsigned i = 0; i < SPINS; i++)
+                        pld_pause();
+                if (some_queued())
+                        return true;
+                if (pld_now_ns() >= until_ns)
+                        return false;
+        }
+        return false;
+}
+
+void pld_grey_wait(uint64_t timeout_ns, bool may_spin)
+{
+        uint32_t seen = pld_load_acquire(&news);
+        if (some_queued())
+                return;
+        pld_add_acq_rel(&nhungry, 1);
+        if (!may_spin || !comes_soon(seen)) {
+                pld_add_acq_rel(&nsleeping, 1);
+                pld_store_relaxed(&to_be_woken, true);
+                pld_futex_wait(&news, seen, timeout_ns);
+                pld_sub_acq_rel(&nsleeping, 1);
+        }
+        pld_sub_acq_rel(&nhungry, 1);
 }
 
 bool pld_grey_is_wanted(unsigned node)
 {
-        return pld_load_relaxed(&nsleeping) && !pld_load_relaxed(&queues[node].n);
+        return pld_load_relaxed(&nhungry) && !pld_load_relaxed(&queues[node].n);
 }
 
 void pld_grey_wake(void)
@@ -140,6 +171,7 @@ void pld_grey_fork_prepare(void)
 void pld_grey_fork_child(void)
 {
         pld_store_relaxed(&pld_grey_credits, 0);
+        pld_store_relaxed(&nhungry, 0);
         pld_store_relaxed(&nsleeping, 0);
         pld_grey_fork_done();
 }

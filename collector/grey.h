@@ -48,9 +48,9 @@ struct pld_grey_chunk *pld_grey_take(unsigned node);
 void pld_grey_done(void);
 /* Sleeps until there is no credit, at most timeout_ns. */
 void pld_grey_await_dry(uint64_t timeout_ns);
-/* Sleeps until something is queued, at most timeout_ns. */
-void pld_grey_wait(uint64_t timeout_ns);
-/* Somebody sleeps, and that node's queue has nothing to wake him for. */
+/* Waits until something is queued, at most timeout_ns; may_spin: for a moment without sleeping. */
+void pld_grey_wait(uint64_t timeout_ns, bool may_spin);
+/* Somebody waits, and that node's queue has nothing to wake him for. */
 bool pld_grey_is_wanted(unsigned node);
 void pld_grey_wake(void);
 void pld_grey_start(void);

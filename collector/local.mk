@@ -20,6 +20,7 @@ libpld_collector_la_SOURCES = \
 	collector/roots.c collector/roots.h \
 	collector/rules.c collector/rules.h \
 	collector/safepoint.c collector/safepoint.h \
+	collector/scan.c collector/scan.h \
 	collector/settings.c collector/settings.h \
 	collector/stack.c collector/stack.h \
 	collector/start.c collector/start.h \

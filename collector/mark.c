@@ -1,18 +1,16 @@
-/* mark.c: from a pointer to its mark bit, and through an object's pointers.
+/* mark.c: from a pointer to its mark bit.
  *
  * An object's mark bit is tested before it is set, and set before the object is
- * queued; objects without pointers are never queued and never touched. Marking goes by
- * batches in three steps, each of which asks for the memory that the next one needs, so
- * that many loads are in flight (prefetching is after OCaml 5's and Boehm's): objects
- * from the end of the chunk are asked for; those asked for one batch ago are scanned, and
- * the mark bits of all they refer to are asked for; then it is seen which are white, and
- * those are marked and queued. Large objects are scanned in pieces, so that several markers share
- * one (Go's oblets). A reference to another node's object is not followed: it is
- * sent to that node's workers, who mark it (NumaGiC: Gidra et al., ASPLOS 2015).
+ * queued; objects without pointers are never queued and never touched. What scanning finds
+ * (scan.c) is looked at in groups: the mark bits of a group are asked for all at once, and
+ * when the next group is there it is seen which are white, without a branch that had to be
+ * guessed, and those are marked and queued. A reference to another node's object is not
+ * followed: it is sent to that node's workers, who mark it (NumaGiC: Gidra et al., ASPLOS
+ * 2015).
  *
- * M1  a marked object with pointers is scanned, in a chunk, in a batch, or, after
+ * M1  a marked object with pointers is scanned, in a chunk, in a ring, or, after
  *     an overflow, found again by pld_mark_recover().
- *     Between calls there are no candidates.
+ *     Between calls there are no words and no candidates.
  * M2  a marker with anything in hand has a credit, but for mutators, whose partial
  *     chunks handshakes flush, and whoever runs the cycle. A credit comes with a chunk
  *     from the queues, or is taken while the roots still hold theirs: who merely
@@ -28,9 +26,6 @@
 #include "collector/tie.h"
 
 #include <string.h>
-
-/* Of a large object in one go: an assist that meets one is over soon. */
-enum { PIECE_BYTES = 4 << 10 };
 
 void pld_marker_init(struct pld_marker *marker, unsigned node, bool at_home)
 {
@@ -69,11 +64,6 @@ static inline bool make_room(struct pld_marker *marker, unsigned n)
 }
 
 #define FORM_BITS ((uintptr_t)(PLD_NFORMS - 1) << PLD_PLACE_FORM_SHIFT)
-
-static inline const struct pld_form *form_of(uintptr_t item)
-{
-        return &pld_forms[pld_place_form((struct pld_place){ item })];
-}
 
 static unsigned home_of(const struct pld_span *span, uintptr_t object)
 {
@@ -115,13 +105,6 @@ static inline bool send_home(struct pld_marker *marker, struct pld_span *span, u
         return true;
 }
 
-/* Where a word leads that cannot lead to an object: its mark bits are always set. */
-static struct {
-        struct pld_span span;
-        uint64_t bits[1];
-} nowhere = { .bits = { ~UINT64_C(0) } };
-static const uintptr_t no_entry = (uintptr_t)&nowhere;
-
 /* What does not change while objects are scanned, so that it is loaded once. */
 struct sight {
         uintptr_t base;
@@ -135,14 +118,10 @@ static inline struct sight sight_now(void)
 }
 
 /* Finds a pointer's mark bit without a look at the span (M3), and returns whether there is
- * one: the word may be no pointer to a collected object. No branches: half of all pointers
- * in a tree are NULL. */
+ * one: the word, which is in the range, may be no pointer to a collected object. */
 static inline bool find_mark(struct sight sight, uintptr_t word, struct pld_candidate *out)
 {
-        uintptr_t offset = word - sight.base;
-        const _Atomic uintptr_t *at = &sight.map[offset >> PLD_PAGE_SHIFT];
-        at = offset < sight.nbytes ? at : (const _Atomic uintptr_t *)&no_entry;
-        struct pld_place place = { pld_load_acquire(at) };
+        struct pld_place place = { pld_load_acquire(&sight.map[(word - sight.base) >> PLD_PAGE_SHIFT]) };
         const struct pld_form *form = &pld_forms[pld_place_form(place)];
         uint64_t i = pld_place_offset(place, word) * form->magic >> PLD_FORM_SHIFT;
         struct pld_span *span = pld_place_span(place);
@@ -207,7 +186,8 @@ static void enqueue(struct pld_marker *marker, const struct pld_candidate *found
 void pld_shade_exact(struct pld_marker *marker, uintptr_t word)
 {
         struct pld_candidate found;
-        if (find_mark(sight_now(), word, &found) && !is_marked(&found) && mark_one(&found))
+        if (pld_range_has(word) && find_mark(sight_now(), word, &found) && !is_marked(&found) &&
+            mark_one(&found))
                 enqueue(marker, &found);
 }
 
@@ -227,7 +207,7 @@ static unsigned leave_to_others(struct pld_marker *marker, uint8_t white[], unsi
 {
         unsigned left = 0;
         for (unsigned k = 0; k < nwhite; k++) {
-                struct pld_candidate *found = &marker->candidate[white[k]];
+                const struct pld_candidate *found = &marker->candidate[white[k]];
                 if ((found->pointer & PLD_GREY_CANDIDATE) ||
                     !send_home(marker, pld_place_span(found->place), found->pointer))
                         white[left++] = white[k];
@@ -235,39 +215,12 @@ static unsigned leave_to_others(struct pld_marker *marker, uint8_t white[], unsi
         return left;
 }
 
-/* Marks those of the candidates from `at` on that share a word with it, by one atomic
- * operation, and leaves in white[] from `to` on those that this marker has marked. */
-static PLD_NOINLINE unsigned mark_word(const struct pld_candidate candidate[], uint8_t white[],
-                                       unsigned *at, unsigned nwhite, unsigned to)
-{
-        _Atomic uint64_t *word = candidate[white[*at]].word;
-        uint64_t bits = 0;
-        unsigned end = *at;
-        do {
-                bits |= bit_of(&candidate[white[end++]]);
-        } while (end < nwhite && candidate[white[end]].word == word);
-        bits &= ~pld_or_relaxed(word, bits);
-        for (; *at < end; ++*at) {
-                uint64_t bit = bit_of(&candidate[white[*at]]);
-                white[to] = white[*at];
-                to += (bits & bit) != 0;
-                bits &= ~bit; /* it may be there twice */
-        }
-        return to;
-}
-
-/* What was allocated together is often found together. */
 static unsigned mark_white(const struct pld_candidate candidate[], uint8_t white[], unsigned nwhite)
 {
         unsigned n = 0;
-        for (unsigned k = 0; k < nwhite;) {
-                const struct pld_candidate *found = &candidate[white[k]];
-                if (k + 1 < nwhite && candidate[white[k + 1]].word == found->word) {
-                        n = mark_word(candidate, white, &k, nwhite, n);
-                        continue;
-                }
-                white[n] = white[k++];
-                n += mark_one(found);
+        for (unsigned k = 0; k < nwhite; k++) {
+                white[n] = white[k];
+                n += mark_one(&candidate[white[k]]);
         }
         return n;
 }
@@ -293,9 +246,9 @@ static inline void queue_white(struct pld_marker *marker, const uint8_t white[],
 }
 
 /* Marks the candidates, and queues them. */
-static void settle_all(struct pld_marker *marker)
+static void settle(struct pld_marker *marker)
 {
-        uint8_t white[PLD_MARK_CANDIDATES];
+        uint8_t white[PLD_MARK_WORDS];
         const struct pld_candidate *candidate = marker->candidate;
         unsigned nwhite = find_white(marker, white);
         if (pld_unlikely(marker->at_home))
@@ -311,19 +264,24 @@ static void settle_all(struct pld_marker *marker)
                 queue_white(marker, white, nwhite);
 }
 
-/* Shades a pointer later, when its mark bit is at hand. Returns where the next candidate is
- * to be written. */
-static inline struct pld_candidate *consider(struct sight sight, uintptr_t word,
-                                             struct pld_candidate *to)
+void pld_mark_turn(struct pld_marker *marker)
 {
-        bool found = find_mark(sight, word, to);
-        __builtin_prefetch((void *)to->word);
-        return to + found;
+        settle(marker);
+        struct sight sight = sight_now();
+        struct pld_candidate *to = marker->candidate;
+        for (unsigned k = 0; k < marker->nwords; k++) {
+                bool found = find_mark(sight, marker->words[k], to);
+                __builtin_prefetch((void *)to->word);
+                to += found;
+        }
+        marker->ncandidates = (unsigned)(to - marker->candidate);
+        marker->nwords = 0;
 }
 
-static inline unsigned count_of(const struct pld_marker *marker, const struct pld_candidate *to)
+void pld_mark_settle(struct pld_marker *marker)
 {
-        return (unsigned)(to - marker->candidate);
+        pld_mark_turn(marker);
+        settle(marker);
 }
 
 static inline void shade_word(struct pld_marker *marker, uintptr_t word)
@@ -358,194 +316,7 @@ __attribute__((no_sanitize("address", "thread"))) void pld_shade_stack(struct pl
         }
 }
 
-/* ---- Scanning ------------------------------------------------------------------------ */
-
-static inline void visit_pattern(uintptr_t *words, uint64_t pattern, pld_slot_visit visit,
-                                 void *arg)
-{
-        for (; pattern; pattern &= pattern - 1)
-                visit(&words[pld_lowest_bit(pattern)], true, arg);
-}
-
-static void visit_once(const struct pld_shape *shape, uintptr_t *words, pld_slot_visit visit,
-                       void *arg)
-{
-        for (size_t i = 0; i < shape->nwords; i += 64)
-                visit_pattern(words + i, shape->pattern[i / 64], visit, arg);
-}
-
-/* Slots of [from, to) inside the object, both multiples of 8 bytes. */
-static inline __attribute__((always_inline)) void visit_part(const struct pld_shape *shape,
-                                                             uintptr_t object, uintptr_t from,
-                                                             uintptr_t to, pld_slot_visit visit,
-                                                             void *arg)
-{
-        if (shape->kind == PLD_SHAPE_CONSERVATIVE) {
-                for (uintptr_t at = from; at < to; at += sizeof(uintptr_t))
-                        visit((uintptr_t *)at, false, arg);
-        } else if (shape->period == 0) {
-                if (from == object)
-                        visit_once(shape, (uintptr_t *)object, visit, arg);
-        } else if (shape->period == 1) {
-                for (uintptr_t at = from; at < to; at += sizeof(uintptr_t))
-                        visit((uintptr_t *)at, true, arg);
-        } else {
-                /* Elements that start in the part and end in the object. */
-                size_t step = shape->period * sizeof(uintptr_t);
-                size_t first = pld_div_up(from - object, step);
-                for (uintptr_t at = object + first * step; at < to; at += step)
-                        visit_once(shape, (uintptr_t *)at, visit, arg);
-        }
-}
-
-/* The end of what is scanned of an array: whole elements only. */
-static uintptr_t end_of(const struct pld_span *span, uintptr_t object)
-{
-        size_t nbytes = pld_round_down(span->nbytes, sizeof(uintptr_t));
-        if (span->shape->period)
-                nbytes -= nbytes % (span->shape->period * sizeof(uintptr_t));
-        return object + nbytes;
-}
-
-void pld_object_each(struct pld_span *span, uintptr_t object, pld_slot_visit visit, void *arg)
-{
-        if (span->shape->kind != PLD_SHAPE_LEAF)
-                visit_part(span->shape, object, object, end_of(span, object), visit, arg);
-}
-
-static inline void shade_slot(uintptr_t *slot, bool exact, void *arg)
-{
-        struct pld_marker *marker = arg;
-        /* Acquire: pairs with polder_store's release; what the pointer leads to is there. */
-        uintptr_t word = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
-        if (!exact)
-                shade_word(marker, word);
-        else {
-                if (pld_unlikely(marker->ncandidates == PLD_MARK_CANDIDATES))
-                        settle_all(marker);
-                struct pld_candidate *to = &marker->candidate[marker->ncandidates];
-                marker->ncandidates = count_of(marker, consider(sight_now(), word, to));
-        }
-}
-
-static PLD_NOINLINE void scan_slow(struct pld_marker *marker, uintptr_t item)
-{
-        if ((item & PLD_GREY_TAGS) >= PLD_GREY_TIED) {
-                pld_ties_trace(marker, item);
-                return;
-        }
-        uintptr_t from = item & PLD_GREY_ADDRESS;
-        struct pld_span *span = pld_span_of(from);
-        uintptr_t object = pld_span_object(span, pld_span_index(span, from));
-        uintptr_t end = end_of(span, object);
-        uintptr_t to = end;
-        if (end - from > PIECE_BYTES &&
-            (span->shape->period || span->shape->kind == PLD_SHAPE_CONSERVATIVE)) {
-                to = from + PIECE_BYTES;
-                push(&marker->grey, marker->node, to | PLD_GREY_REST);
-        }
-        visit_part(span->shape, object, from, to, shade_slot, marker);
-        marker->scanned_bytes += to - from;
-}
-
-/* Considers all that a small object refers to; returns where the next candidate is to be
- * written. */
-static inline struct pld_candidate *scan_small(struct sight sight, uintptr_t object,
-                                               uint64_t pattern, struct pld_candidate *to)
-{
-        const uintptr_t *words = (const uintptr_t *)object;
-        for (; pattern; pattern &= pattern - 1) /* acquire: as in shade_slot() */
-                to = consider(
-                    sight, __atomic_load_n(&words[pld_lowest_bit(pattern)], __ATOMIC_ACQUIRE), to);
-        return to;
-}
-
-/* Asks for what will be scanned of an object: of small ones that is two lines at most,
- * mostly. */
-static inline void ask_for(uintptr_t item)
-{
-        char *object = (char *)(item & PLD_GREY_ADDRESS);
-        __builtin_prefetch(object);
-        __builtin_prefetch(object + form_of(item)->reach);
-}
-
-/* Of a reference that was sent (M4). */
-static void recall(struct pld_marker *marker, uintptr_t word)
-{
-        struct pld_candidate *to = &marker->candidate[marker->ncandidates];
-        if (marker->ncandidates == PLD_MARK_CANDIDATES) {
-                settle_all(marker);
-                to = marker->candidate;
-        }
-        marker->ncandidates = count_of(marker, consider(sight_now(), word, to));
-        to->pointer |= PLD_GREY_CANDIDATE;
-}
-
-/* The next batch comes from the end of the chunk. */
-static unsigned ask(struct pld_marker *marker, uintptr_t batch[])
-{
-        unsigned n = 0;
-        for (struct pld_grey_chunk *grey = marker->grey; n < PLD_MARK_BATCH && grey && grey->n > 0;) {
-                uintptr_t item = grey->item[--grey->n];
-                if (pld_unlikely((item & PLD_GREY_TAGS) == PLD_GREY_CANDIDATE)) {
-                        recall(marker, item & PLD_GREY_ADDRESS);
-                        grey = marker->grey; /* it may have been full */
-                        continue;
-                }
-                ask_for(item);
-                batch[n++] = item;
-        }
-        return n;
-}
-
-/* Scans the batch; false: the budget is used up. */
-static bool scan_batch(struct pld_marker *marker, uint64_t until)
-{
-        const uintptr_t *batch = marker->batch[marker->now];
-        unsigned at = marker->batch_at, n = marker->nbatch[marker->now];
-        struct sight sight = sight_now();
-        struct pld_candidate *const end = &marker->candidate[PLD_MARK_CANDIDATES - 64];
-        struct pld_candidate *to = &marker->candidate[marker->ncandidates];
-        uint64_t scanned_bytes = marker->scanned_bytes;
-        while (at < n && scanned_bytes < until) {
-                uintptr_t item = batch[at++];
-                const struct pld_form *form = form_of(item);
-                bool slow = !form->pattern || item & PLD_GREY_TAGS;
-                if (pld_unlikely(slow || to > end)) {
-                        marker->ncandidates = count_of(marker, to);
-                        marker->scanned_bytes = scanned_bytes;
-                        if (slow)
-                                scan_slow(marker, item);
-                        else
-                                settle_all(marker);
-                        at -= !slow;
-                        scanned_bytes = marker->scanned_bytes;
-                        to = &marker->candidate[marker->ncandidates];
-                        continue;
-                }
-                to = scan_small(sight, item & PLD_GREY_ADDRESS, form->pattern, to);
-                scanned_bytes += form->nbytes;
-        }
-        marker->ncandidates = count_of(marker, to);
-        marker->scanned_bytes = scanned_bytes;
-        marker->batch_at = at;
-        return at == n;
-}
-
-/* Takes a chunk from the queues; its credit is the marker's now, once (M2). */
-static bool fetch_chunk(struct pld_marker *marker)
-{
-        struct pld_grey_chunk *chunk = pld_grey_take(marker->node);
-        if (!chunk)
-                return false;
-        if (marker->has_credit)
-                pld_grey_done();
-        marker->has_credit = true;
-        if (marker->grey)
-                pld_grey_chunk_free(marker->grey);
-        marker->grey = chunk;
-        return true;
-}
+/* ---- What a marker has in hand --------------------------------------------------------- */
 
 void pld_marker_take_credit(struct pld_marker *marker)
 {
@@ -555,57 +326,9 @@ void pld_marker_take_credit(struct pld_marker *marker)
         marker->has_credit = true;
 }
 
-/* The older half of its chunk, for a worker that has nothing to do. */
-static void share(struct pld_marker *marker)
-{
-        struct pld_grey_chunk *grey = marker->grey;
-        if (!grey || grey->n < 2 || !pld_grey_is_wanted(marker->node))
-                return;
-        struct pld_grey_chunk *half = pld_grey_chunk_new();
-        if (!half)
-                return;
-        half->n = grey->n / 2;
-        grey->n -= half->n;
-        memcpy(half->item, grey->item, half->n * sizeof half->item[0]);
-        memmove(grey->item, grey->item + half->n, grey->n * sizeof half->item[0]);
-        pld_grey_put(marker->node, half);
-}
-
-static bool has_grey(const struct pld_marker *marker)
-{
-        return marker->grey && marker->grey->n > 0;
-}
-
-bool pld_mark_some(struct pld_marker *marker, uint64_t budget)
-{
-        uint64_t until = marker->scanned_bytes + budget;
-        bool more = true;
-        do {
-                unsigned next = !marker->now;
-                if (marker->nbatch[next] == 0)
-                        marker->nbatch[next] = ask(marker, marker->batch[next]);
-                settle_all(marker);
-                if (!scan_batch(marker, until))
-                        break;
-                marker->nbatch[marker->now] = 0;
-                marker->batch_at = 0;
-                marker->now = next;
-                more = marker->nbatch[next] > 0 || marker->ncandidates > 0 || has_grey(marker) ||
-                       fetch_chunk(marker);
-        } while (more && marker->scanned_bytes < until);
-        settle_all(marker);
-        share(marker);
-        return more;
-}
-
-static unsigned in_batches(const struct pld_marker *marker)
-{
-        return marker->nbatch[0] + marker->nbatch[1] - marker->batch_at;
-}
-
 bool pld_marker_is_empty(const struct pld_marker *marker)
 {
-        if (in_batches(marker) > 0 || has_grey(marker))
+        if (marker->nasked > 0 || pld_marker_has_grey(marker))
                 return false;
         for (unsigned i = 0; marker->at_home && i < pld_machine.nnodes; i++)
                 if (marker->away[i] && marker->away[i]->n > 0)
@@ -628,12 +351,11 @@ static bool flush_chunk(struct pld_grey_chunk **chunk, unsigned node)
 
 bool pld_marker_flush(struct pld_marker *marker)
 {
-        bool any = in_batches(marker) > 0;
-        for (unsigned half = 0; half < 2; half++)
-                for (unsigned i = half == marker->now ? marker->batch_at : 0;
-                     i < marker->nbatch[half]; i++)
-                        push(&marker->grey, marker->node, marker->batch[half][i]);
-        marker->nbatch[0] = marker->nbatch[1] = marker->batch_at = 0;
+        bool any = marker->nasked > 0;
+        for (; marker->nasked > 0; marker->nasked--) {
+                push(&marker->grey, marker->node, marker->asked[marker->first]);
+                marker->first = (marker->first + 1) % PLD_MARK_AHEAD;
+        }
         any |= flush_chunk(&marker->grey, marker->node);
         for (unsigned i = 0; marker->at_home && i < pld_machine.nnodes; i++)
                 any |= flush_chunk(&marker->away[i], i);
@@ -642,23 +364,4 @@ bool pld_marker_flush(struct pld_marker *marker)
                 pld_grey_done();
         }
         return any;
-}
-
-static void requeue(struct pld_span *span, void *arg)
-{
-        struct pld_marker *marker = arg;
-        for (size_t i = 0; i < span->count; i++)
-                /* A cell that will be born black may hold anything yet. */
-                if (pld_span_is_marked(span, i) && pld_span_has_object(span, i))
-                        visit_part(span->shape, pld_span_object(span, i), pld_span_object(span, i),
-                                   end_of(span, pld_span_object(span, i)), shade_slot, marker);
-}
-
-void pld_mark_recover(struct pld_marker *marker)
-{
-        while (pld_exchange_relaxed(&pld_grey_overflow, false)) {
-                pld_collected_each(requeue, marker);
-                settle_all(marker);
-                pld_ties_shade_marked(marker);
-        }
 }

@@ -1,7 +1,7 @@
-/* mark.h: shading and scanning.
+/* mark.h: shading.
  *
  * To *shade* an object is to mark it and, if it has pointers, to queue it. To
- * *scan* it is to shade what it refers to. A marker is whoever does either: a
+ * *scan* it is to shade what it refers to (scan.h). A marker is whoever does either: a
  * worker, a mutator in its barrier, its handshakes or an assist. */
 #ifndef PLD_COLLECTOR_MARK_H
 #define PLD_COLLECTOR_MARK_H
@@ -10,8 +10,9 @@
 #include "collector/layout.h"
 
 enum {
-        PLD_MARK_BATCH = 32,      /* objects asked for at once */
-        PLD_MARK_CANDIDATES = 192 /* at least 64: so many can an object of a form have */
+        PLD_MARK_AHEAD = 16, /* objects asked for before the first of them is scanned */
+        PLD_MARK_GROUP = 16, /* words whose mark bits are asked for together, at least */
+        PLD_MARK_WORDS = PLD_MARK_GROUP + 64 /* so many can an object of a form have */
 };
 
 /* A pointer to an object that may not be marked yet. Its mark bit has been asked for. */
@@ -31,11 +32,13 @@ struct pld_marker {
         uint64_t marked_bytes, scanned_bytes; /* since they were last collected, */
         uint64_t large_bytes;                 /* and of those marked, in large objects */
         uint64_t sent;                        /* references sent to other nodes */
-        /* Objects that have been asked for, to be scanned in this batch, and in the next. */
-        uintptr_t batch[2][PLD_MARK_BATCH];
-        unsigned nbatch[2], batch_at, now;
-        unsigned ncandidates; /* none between calls */
-        struct pld_candidate candidate[PLD_MARK_CANDIDATES];
+        /* A ring of objects that have been asked for, from its first on. */
+        uintptr_t asked[PLD_MARK_AHEAD];
+        unsigned first, nasked;
+        /* None of either between calls. */
+        unsigned nwords, ncandidates;
+        uintptr_t words[PLD_MARK_WORDS]; /* found in objects; perhaps with PLD_GREY_CANDIDATE */
+        struct pld_candidate candidate[PLD_MARK_WORDS];
 };
 
 void pld_marker_init(struct pld_marker *marker, unsigned node, bool at_home);
@@ -53,20 +56,21 @@ void pld_marker_push(struct pld_marker *marker, uintptr_t item);
 /* An object that is marked already: it is scanned (again). */
 void pld_marker_queue(struct pld_marker *marker, uintptr_t object);
 
+/* Asks for the mark bits of the words that were found, and settles, as white or not, those of the
+ * words before. */
+void pld_mark_turn(struct pld_marker *marker);
+/* The same, and settles them, too: then no words are left, and no candidates. */
+void pld_mark_settle(struct pld_marker *marker);
+
 /* To shade what was found elsewhere than in the queues; while another credit is held. */
 void pld_marker_take_credit(struct pld_marker *marker);
-/* Scans queued objects until about `budget` bytes are scanned or nothing is left
- * (false). */
-bool pld_mark_some(struct pld_marker *marker, uint64_t budget);
 /* Gives away all it holds; true when there was anything. */
 bool pld_marker_flush(struct pld_marker *marker);
 bool pld_marker_is_empty(const struct pld_marker *marker);
-/* After an overflow, with all mutators stopped: queues every marked object again. */
-void pld_mark_recover(struct pld_marker *marker);
-
-/* Every pointer-sized word of an object that may be a pointer. */
-typedef void (*pld_slot_visit)(uintptr_t *slot, bool exact, void *arg);
-void pld_object_each(struct pld_span *span, uintptr_t object, pld_slot_visit visit, void *arg);
+static inline bool pld_marker_has_grey(const struct pld_marker *marker)
+{
+        return marker->grey && marker->grey->n > 0;
+}
 
 /* The object that a word points into. */
 struct pld_found {

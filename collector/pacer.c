@@ -26,6 +26,7 @@
 #include "collector/governor.h"
 #include "collector/roots.h"
 #include "collector/safepoint.h"
+#include "collector/scan.h"
 #include "collector/settings.h"
 #include "collector/start.h"
 

@@ -6,6 +6,7 @@
 #include "collector/reach.h"
 
 #include "base/check.h"
+#include "collector/scan.h"
 #include "collector/stack.h"
 #include "collector/thread.h"
 #include "collector/tie.h"

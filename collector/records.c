@@ -29,6 +29,7 @@
 #include "base/loaded.h"
 #include "base/lock.h"
 #include "collector/safepoint.h"
+#include "collector/scan.h"
 #include "collector/start.h"
 #include "collector/thread.h"
 #include "collector/tie.h"

@@ -1,6 +1,7 @@
 #include "collector/rules.h"
 
 #include "base/check.h"
+#include "collector/scan.h"
 #include "collector/settings.h"
 #include "numa/meta_map.h"
 

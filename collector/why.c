@@ -20,6 +20,7 @@
 #include "collector/cycle.h"
 #include "collector/reach.h"
 #include "collector/records.h"
+#include "collector/scan.h"
 #include "collector/start.h"
 #include "collector/thread.h"
 #include "collector/tie.h"

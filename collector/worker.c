@@ -19,6 +19,7 @@
 #include "collector/cycle.h"
 #include "collector/pacer.h"
 #include "collector/roots.h"
+#include "collector/scan.h"
 #include "collector/settings.h"
 #include "numa/node_thread.h"
 #include "numa/os.h"
@@ -90,7 +91,7 @@ static void mark_shared(struct worker *worker)
                 report(&worker->marker, used_ns); /* W3 */
                 if (!more) {
                         pld_marker_flush(&worker->marker);
-                        pld_grey_wait(IDLE_NS);
+                        pld_grey_wait(IDLE_NS, worker->share >= 1 || !pld_cycle_is_marking());
                 } else if (worker->share < 1 && pld_cycle_is_marking() && !pld_pacer_is_late()) {
                         nap((uint64_t)((double)used_ns * (1 / worker->share - 1)));
                 }

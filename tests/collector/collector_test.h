@@ -11,6 +11,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "base/random.h"
+#include "numa/fake.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -49,6 +50,16 @@ static inline void collected_start_as(const char *gc, const char *debug)
 static inline void collected_start(void)
 {
         collected_start_as("off", "verify");
+}
+
+/* On a machine with nodes 0, 2, 4, … */
+static inline void collected_start_on(unsigned nnodes, unsigned ncpus_each)
+{
+        pld_fake_reset();
+        for (unsigned i = 0; i < nnodes; i++)
+                pld_fake_add_node((int)(2 * i), ncpus_each, 4 * PLD_GIB);
+        pld_fake_install();
+        collected_start();
 }
 
 static inline struct node *node_new(struct node *next, uintptr_t value)

@@ -5,7 +5,6 @@
 #include "collector/cycle.h"
 #include "collector/mark.h"
 #include "collector/thread.h"
-#include "numa/fake.h"
 
 /* ---- What dies and what it gives back ---------------------------------------------------- */
 

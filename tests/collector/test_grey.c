@@ -1,16 +1,6 @@
 #include "tests/collector/collector_test.h"
 
 #include "collector/grey.h"
-#include "numa/fake.h"
-
-static void start_two_nodes(void)
-{
-        pld_fake_reset();
-        pld_fake_add_node(0, 1, PLD_GIB);
-        pld_fake_add_node(1, 1, PLD_GIB);
-        pld_fake_install();
-        collected_start();
-}
 
 static struct pld_grey_chunk *chunk_of(uintptr_t item)
 {
@@ -23,7 +13,7 @@ static struct pld_grey_chunk *chunk_of(uintptr_t item)
 
 Test(grey, a_chunk_is_taken_once_and_carries_a_credit)
 {
-        start_two_nodes();
+        collected_start_on(2, 1);
         cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 0);
         cr_expect_null(pld_grey_take(0));
         pld_grey_put(0, chunk_of(48));
@@ -40,7 +30,7 @@ Test(grey, a_chunk_is_taken_once_and_carries_a_credit)
 
 Test(grey, a_taker_looks_at_home_first_and_then_elsewhere)
 {
-        start_two_nodes();
+        collected_start_on(2, 1);
         pld_grey_put(0, chunk_of(16));
         pld_grey_put(1, chunk_of(32));
         cr_expect_eq(pld_grey_take(1)->item[0], 32);
@@ -50,7 +40,7 @@ Test(grey, a_taker_looks_at_home_first_and_then_elsewhere)
 
 Test(grey, of_many_chunks_each_is_taken_once)
 {
-        start_two_nodes();
+        collected_start_on(2, 1);
         unsigned seen[16] = { 0 };
         for (uintptr_t i = 0; i < 16; i++)
                 pld_grey_put(0, chunk_of(8 * i));
@@ -62,7 +52,7 @@ Test(grey, of_many_chunks_each_is_taken_once)
 
 Test(grey, a_freed_chunk_is_used_again)
 {
-        start_two_nodes();
+        collected_start_on(2, 1);
         struct pld_grey_chunk *chunk = chunk_of(8);
         pld_grey_chunk_free(chunk);
         cr_expect_eq(pld_grey_chunk_new(), chunk);
@@ -71,9 +61,9 @@ Test(grey, a_freed_chunk_is_used_again)
 
 Test(grey, who_waits_with_something_queued_does_not_sleep)
 {
-        start_two_nodes();
+        collected_start_on(2, 1);
         pld_grey_put(1, chunk_of(8));
-        pld_grey_wait(0); /* 0: for ever */
+        pld_grey_wait(0, false); /* 0: for ever */
 }
 
 static void *wait_for_news(void *arg)
@@ -82,14 +72,14 @@ static void *wait_for_news(void *arg)
         pld_add_release(&gang->nready, 1);
         struct pld_grey_chunk *chunk;
         while (!(chunk = pld_grey_take(0)))
-                pld_grey_wait(0);
+                pld_grey_wait(0, false);
         return NULL;
 }
 
 Test(grey, a_put_wakes_who_waits, .timeout = 60)
 {
         struct gang gang;
-        start_two_nodes();
+        collected_start_on(2, 1);
         for (int i = 0; i < 200; i++) {
                 gang_start(&gang, 1, wait_for_news);
                 pld_grey_put(0, chunk_of(8));
@@ -109,7 +99,7 @@ static void *await_dry(void *arg)
 Test(grey, the_last_credit_given_back_wakes_who_awaits_that, .timeout = 60)
 {
         struct gang gang;
-        start_two_nodes();
+        collected_start_on(2, 1);
         for (int i = 0; i < 20; i++) {
                 pld_grey_put(0, chunk_of(8));
                 pld_grey_put(0, chunk_of(8));

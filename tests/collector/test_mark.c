@@ -2,6 +2,7 @@
 
 #include "collector/mark.h"
 #include "collector/roots.h"
+#include "collector/scan.h"
 #include "collector/thread.h"
 
 #include <sys/resource.h>
@@ -351,7 +352,7 @@ Test(mark, each_object_is_scanned_once_whatever_the_budget)
 }
 
 /* M1 */
-Test(mark, with_a_batch_at_hand_a_marker_is_not_empty)
+Test(mark, with_objects_asked_for_a_marker_is_not_empty)
 {
         struct pld_marker marker;
         collected_start();
@@ -394,6 +395,48 @@ Test(mark, a_reference_that_was_sent_is_marked_by_who_takes_it)
         while (pld_mark_some(&marker, 1 << 20))
                 ;
         cr_expect(is_marked(first) && is_marked(last));
+}
+
+/* M4: were it sent on, it would go to and fro for ever. */
+Test(mark, who_takes_a_reference_that_was_sent_to_another_node_does_not_send_it_on)
+{
+        struct pld_marker thief;
+        collected_start_on(2, 1);
+        struct node *object = polder_new_onnode(node_layout, 0);
+        struct node *other = polder_new_onnode(node_layout, 0);
+        struct node *holder = polder_new_onnode(node_layout, 2);
+        cr_assert(object && other && holder);
+        polder_store(&holder->next, other);
+        pld_marker_init(&thief, 1, true);
+        pld_marker_push(&thief, (uintptr_t)object | PLD_GREY_CANDIDATE);
+        while (pld_mark_some(&thief, 1 << 20))
+                ;
+        cr_expect(is_marked(object));
+        cr_expect_eq(thief.sent, 0);
+        pld_shade_exact(&thief, (uintptr_t)holder);
+        while (pld_mark_some(&thief, 1 << 20))
+                ;
+        cr_expect_eq(thief.sent, 1, "what it finds itself it does send");
+}
+
+/* What is no collected object has no mark bit, and what is there instead is not touched. */
+Test(mark, a_slot_may_lead_to_what_is_not_collected)
+{
+        struct pld_marker marker;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        struct node *block = polder_malloc(sizeof *block), *huge = polder_malloc(8 << 20);
+        cr_assert(block && huge);
+        struct node *first = node_new(block, 1), *second = node_new(huge, 2);
+        polder_free(huge);
+        struct node *third = node_new((struct node *)&marker, 3);
+        pld_shade_exact(&marker, (uintptr_t)first);
+        pld_shade_exact(&marker, (uintptr_t)second);
+        pld_shade_exact(&marker, (uintptr_t)third);
+        while (pld_mark_some(&marker, 1 << 20))
+                ;
+        cr_expect_eq(marker.marked_bytes, 3 * polder_size_of(first));
+        polder_free(block);
 }
 
 Test(mark, pointers_behind_the_first_64_words_are_followed)
@@ -480,7 +523,7 @@ static void *take_a_chunk(void *arg)
         pld_add_release(&gang->nready, 1);
         struct pld_grey_chunk *chunk;
         while (!(chunk = pld_grey_take(0)))
-                pld_grey_wait(0);
+                pld_grey_wait(0, false);
         for (unsigned i = 0; i < chunk->n; i++)
                 ((struct node *)(chunk->item[i] & PLD_GREY_ADDRESS))->value = TAKEN;
         pld_store_release(&has_taken, true);

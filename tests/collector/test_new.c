@@ -2,11 +2,10 @@
 
 #include "arena/cache.h"
 #include "collector/cycle.h"
-#include "collector/mark.h"
 #include "collector/pacer.h"
+#include "collector/scan.h"
 #include "collector/thread.h"
 #include "collector/tie.h"
-#include "numa/fake.h"
 
 static bool is_zero(const void *at, size_t nbytes)
 {

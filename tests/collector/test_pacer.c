@@ -2,7 +2,6 @@
 
 #include "collector/cycle.h"
 #include "collector/pacer.h"
-#include "numa/fake.h"
 
 #include <inttypes.h>
 

@@ -1,6 +1,5 @@
 #include "tests/collector/collector_test.h"
 
-#include "numa/fake.h"
 
 #include <ctype.h>
 

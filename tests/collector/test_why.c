@@ -2,7 +2,6 @@
 
 #include "arena/sweep.h"
 #include "collector/mark.h"
-#include "numa/fake.h"
 #include "numa/meta_map.h"
 
 #include <stdarg.h>

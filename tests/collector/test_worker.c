@@ -1,20 +1,10 @@
 #include "tests/collector/collector_test.h"
 
 #include "collector/worker.h"
-#include "numa/fake.h"
-
-static void start_on(unsigned nnodes, unsigned ncpus)
-{
-        pld_fake_reset();
-        for (unsigned i = 0; i < nnodes; i++)
-                pld_fake_add_node((int)(2 * i), ncpus, 4 * PLD_GIB);
-        pld_fake_install();
-        collected_start();
-}
 
 static void expect_workers(unsigned nnodes, unsigned ncpus, unsigned n)
 {
-        start_on(nnodes, ncpus);
+        collected_start_on(nnodes, ncpus);
         cr_expect_eq(pld_workers_count(), 0, "made when first needed");
         collect_both_ways();
         cr_expect_eq(pld_workers_count(), n);
@@ -87,7 +77,7 @@ static size_t length(void)
 
 Test(worker, references_to_other_nodes_are_sent_there, .timeout = 60)
 {
-        start_on(NNODES, 2);
+        collected_start_on(NNODES, 2);
         on_a_thread(make_spread_list, NULL);
         uint64_t before = pld_workers_sent();
         for (int i = 0; i < 5; i++)
@@ -129,6 +119,6 @@ static void *shuffle_nodes(void *arg)
 
 Test(worker, mutators_on_several_nodes_lose_nothing, .timeout = 120)
 {
-        start_on(NNODES, 2);
+        collected_start_on(NNODES, 2);
         collect_beside(4, shuffle_nodes, 60);
 }
