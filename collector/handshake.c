@@ -12,7 +12,8 @@
  *
  * T1  a step is done at most once for each asked thread, by whoever takes it out
  *     of `asked`: the thread while it is RUNNING, or the asker after it moved the
- *     state from BLOCKED to HELD; or the asker takes it back undone.
+ *     state from BLOCKED to HELD, or from RUNNING to AWAY (T7); or the asker takes it
+ *     back undone.
  * T3  a thread that is BLOCKED is never signalled: `signalled` is raised before
  *     the state is read, and the thread waits for it to fall after it has become
  *     BLOCKED (each sees the other: both are sequentially consistent).

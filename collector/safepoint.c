@@ -229,7 +229,7 @@ out:
 }
 
 /* Those by which the C library cancels a thread, which may be at any moment of a system
- * call: T7. It has them below SIGRTMIN, and its own calls leave them out of every set. */
+ * call: T8. It has them below SIGRTMIN, and its own calls leave them out of every set. */
 static void add_internal_signals(sigset_t *set)
 {
         unsigned long *words = (unsigned long *)set;

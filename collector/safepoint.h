@@ -54,7 +54,7 @@ static inline void pld_look_up(void)
 {
         if (pld_unlikely(polder_flag_(&polder_thread_.asked)))
                 pld_enter_slow();
-        pld_fence_acquire(); /* raise_flag()'s release; no instruction on x86-64 */
+        pld_fence_acquire(); /* pld_flag_set()'s release; no instruction on x86-64 */
 }
 
 static inline void pld_enter(void)

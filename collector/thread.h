@@ -55,7 +55,7 @@ struct pld_thread {
         _Atomic(pld_step) asked;          /* set by the asker, taken by who serves */
         _Atomic bool pending;             /* set by the asker, cleared by who served */
         _Atomic uint32_t signalled;       /* a signal is on its way */
-        bool held_for;                    /* threads lock: HELD by the asker, for a stop */
+        bool held_for;                    /* threads lock: HELD or AWAY by the asker, for a stop */
         uint32_t blocking_depth;          /* owner */
         uintptr_t sp;                     /* owner, before it is BLOCKED or HELD */
         uintptr_t stack_end;              /* the same: of the stack that sp is on */

@@ -1,4 +1,4 @@
-/* test_away.c: steps that are done for threads which run outside of Polder (thread.c, T7).
+/* test_away.c: steps that are done for threads which run outside of Polder (handshake.c, T7).
  *
  * The thread that is served masks the stop signal, and neither polls nor enters: so it cannot
  * have done the step itself. */

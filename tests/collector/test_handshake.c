@@ -1,6 +1,6 @@
 /* test_handshake.c: a thread that has done a step meets one that has not.
  *
- * A thread inside Polder does no step (thread.c, T2): so a test holds a handshake open
+ * A thread inside Polder does no step (safepoint.c, T2): so a test holds a handshake open
  * for as long as it likes, and between two of them knows who stands where. */
 #include "tests/collector/test_thread.h"
 
