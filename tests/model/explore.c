@@ -6,7 +6,9 @@
  * a trace is told by walking it again from the first state, with names that stay.
  *
  * E1  keys[0 .. at) have been expanded, keys[at .. n) are waiting; parents[i] < i but for 0.
- * E2  the table is at most half full, so probing ends. */
+ * E2  the table is at most half full, so probing ends.
+ * E3  a known state has been judged: states of one key differ in names only, which nobody judges
+ *     by, and in `fault`, which is no state's but the step's that led to it. */
 #include "tests/model/explore.h"
 
 #include <stdlib.h>
@@ -71,17 +73,12 @@ static void make_room(struct search *s)
                 *find(s, s->keys[i]) = (uint32_t)i + 1;
 }
 
-static void discover(struct search *s, struct key key, size_t parent)
+/* place: as of find(). */
+static void discover(struct search *s, struct key key, size_t parent, uint32_t *place)
 {
-        uint32_t *found;
-
-        make_room(s);
-        found = find(s, key);
-        if (*found)
-                return;
         s->keys[s->n] = key;
         s->parents[s->n] = (uint32_t)parent;
-        *found = (uint32_t)++s->n;
+        *place = (uint32_t)++s->n;
 }
 
 static const char *judge(const struct search *s, const struct state *state)
@@ -97,17 +94,22 @@ static void visit(void *arg, const struct state *next, struct step step)
 {
         struct search *s = arg;
         struct key key;
+        uint32_t *place;
 
         if (s->verdict.wrong)
                 return;
         s->verdict.nsteps++;
         s->verdict.nflips += step.verb == DO_FLIP;
         key = state_pack(&s->rules->bounds, next);
+        make_room(s);
+        place = find(s, key);
+        if (*place && !next->fault)
+                return; /* E3 */
         s->verdict.wrong = judge(s, next);
         if (s->verdict.wrong)
                 s->wrong_key = key;
         else
-                discover(s, key, s->at);
+                discover(s, key, s->at, place);
 }
 
 /* ---- Telling the way to a fault ----------------------------------------------------------- */
@@ -198,9 +200,12 @@ struct verdict explore_all(const struct rules *rules, bool invariants, size_t ma
 {
         struct search s = { .rules = rules, .invariants = invariants, .max_states = max_states };
         struct state first;
+        struct key key;
 
         state_init(&rules->bounds, &first);
-        discover(&s, state_pack(&rules->bounds, &first), 0);
+        make_room(&s);
+        key = state_pack(&rules->bounds, &first);
+        discover(&s, key, 0, find(&s, key));
         expand_all(&s);
         if (s.verdict.wrong)
                 find_path(&s, trace);

@@ -20,7 +20,7 @@ struct naming {
 
 struct packer {
         struct key key;
-        int nbits;
+        unsigned nbits;
 };
 
 void state_init(const struct bounds *b, struct state *out)
@@ -31,17 +31,14 @@ void state_init(const struct bounds *b, struct state *out)
                         out->cell[c].field[f] = POISON;
 }
 
-static void put(struct packer *p, unsigned value, int width)
+static void put(struct packer *p, uint64_t value, unsigned width)
 {
-        int word = p->nbits / 64, shift = p->nbits % 64;
+        unsigned word = p->nbits / 64, shift = p->nbits % 64;
 
-        if (shift + width > 64) {
-                word++;
-                shift = 0;
-                p->nbits = word * 64;
-        }
-        assert(word < 2 && value < 1u << width); /* K2 */
-        p->key.word[word] |= (uint64_t)value << shift;
+        assert(p->nbits + width <= 128 && value < UINT64_C(1) << width); /* K2 */
+        p->key.word[word] |= value << shift;
+        if (shift + width > 64)
+                p->key.word[1] = value >> (64 - shift);
         p->nbits += width;
 }
 
@@ -71,9 +68,9 @@ static unsigned reordered(const int *place, int base, int value)
         return (unsigned)(value < base ? value : base + place[value - base]);
 }
 
-static int cell_bits(const struct bounds *b)
+static unsigned cell_bits(const struct bounds *b)
 {
-        return 8 + 5 * b->fields + (b->ties ? 2 : 0);
+        return 8 + 5 * (unsigned)b->fields + (b->ties ? 2 : 0);
 }
 
 static unsigned cell_weight(const struct bounds *b, const struct state *s, const struct naming *n,
@@ -138,27 +135,48 @@ static void meet_all(const struct bounds *b, const struct state *s, struct namin
         meet_rest(b, s, n, place);
 }
 
-static void put_thread(struct packer *p, const struct bounds *b, const struct thread *t,
-                       const struct naming *n)
+enum { SHARED_BITS = 9, THREAD_BITS = 21, TIE_BITS = 11 };
+
+/* What threads share. */
+static unsigned shared_weight(const struct state *s, const struct naming *n)
 {
-        for (int j = 0; j < b->slots; j++)
-                put(p, renamed(n, t->slot[j]), 3);
-        put(p, renamed(n, t->newest), 3);
-        put(p, t->armed | t->scanned * 2u | t->settled * 4u | t->flushed * 8u, 4);
-        put(p, t->op, 4);
-        put(p, renamed(n, t->target), 3);
-        put(p, t->field, 1);
-        put(p, renamed(n, t->value), 3);
-        put(p, renamed(n, t->old), 3);
+        unsigned weight = renamed(n, s->root);
+
+        weight = weight << 3 | renamed(n, s->hand);
+        weight = weight << 1 | s->root_scanned;
+        return weight << 2 | s->kind;
 }
 
-static void put_ties(struct packer *p, const struct state *s, const struct naming *n)
+/* A thread's, once cells have names. */
+static unsigned whole_weight(const struct bounds *b, const struct thread *t,
+                             const struct naming *n)
 {
-        put(p, renamed(n, s->tie[0].owner), 3);
-        put(p, renamed(n, s->tie[0].key), 3);
-        put(p, renamed(n, s->tie[0].value), 3);
-        put(p, s->phase, 1);
-        put(p, s->looked, 1);
+        unsigned weight = renamed(n, t->newest);
+
+        weight = weight << 4 | t->armed | t->scanned * 2u | t->settled * 4u | t->flushed * 8u;
+        weight = weight << 4 | t->op;
+        weight = weight << 3 | renamed(n, t->target);
+        weight = weight << 1 | t->field;
+        weight = weight << 3 | renamed(n, t->value);
+        weight = weight << 3 | renamed(n, t->old);
+        for (int j = 0; j < b->slots; j++)
+                weight = weight << 3 | renamed(n, t->slot[j]);
+        return weight;
+}
+
+static unsigned tie_weight(const struct state *s, const struct naming *n)
+{
+        unsigned weight = renamed(n, s->tie[0].owner);
+
+        weight = weight << 3 | renamed(n, s->tie[0].key);
+        weight = weight << 3 | renamed(n, s->tie[0].value);
+        weight = weight << 1 | s->phase;
+        return weight << 1 | s->looked;
+}
+
+static unsigned thread_bits(const struct bounds *b)
+{
+        return THREAD_BITS + 3 * (unsigned)b->slots;
 }
 
 static struct key pack_ordered(const struct bounds *b, const struct state *s, const int *order)
@@ -172,14 +190,11 @@ static struct key pack_ordered(const struct bounds *b, const struct state *s, co
         meet_all(b, s, &n, order, place);
         for (int i = 0; i < b->cells; i++)
                 put(&p, cell_weight(b, s, &n, place, n.met[i]), cell_bits(b));
-        put(&p, renamed(&n, s->root), 3);
-        put(&p, renamed(&n, s->hand), 3);
-        put(&p, s->root_scanned, 1);
-        put(&p, s->kind, 2);
+        put(&p, shared_weight(s, &n), SHARED_BITS);
         if (b->ties)
-                put_ties(&p, s, &n);
+                put(&p, tie_weight(s, &n), TIE_BITS);
         for (int i = 0; i < b->threads; i++)
-                put_thread(&p, b, &s->thread[order[i]], &n);
+                put(&p, whole_weight(b, &s->thread[order[i]], &n), thread_bits(b));
         return p.key;
 }
 
@@ -264,68 +279,83 @@ struct key state_pack(const struct bounds *b, const struct state *state)
 
 /* ---- And back ----------------------------------------------------------------------------- */
 
-static unsigned take(struct packer *p, int width)
+static unsigned take(struct packer *p, unsigned width)
 {
-        int word = p->nbits / 64, shift = p->nbits % 64;
+        unsigned word = p->nbits / 64, shift = p->nbits % 64;
+        uint64_t value = p->key.word[word] >> shift;
 
-        if (shift + width > 64) {
-                word++;
-                shift = 0;
-                p->nbits = word * 64;
-        }
+        if (shift + width > 64)
+                value |= p->key.word[1] << (64 - shift);
         p->nbits += width;
-        return (unsigned)(p->key.word[word] >> shift & ((1u << width) - 1));
+        return (unsigned)(value & ((UINT64_C(1) << width) - 1));
 }
 
-/* cell_weight() undone. */
+/* The lowest bits of a weight. */
+static uint8_t strip(unsigned *weight, unsigned width)
+{
+        uint8_t value = (uint8_t)(*weight & ((1u << width) - 1));
+
+        *weight >>= width;
+        return value;
+}
+
+/* cell_weight() undone; so the others below. */
 static void take_cell(struct packer *p, const struct bounds *b, struct cell *out)
 {
-        unsigned weight = take(p, cell_bits(b)), all = (1u << b->fields) - 1;
+        unsigned weight = take(p, cell_bits(b)), nfields = (unsigned)b->fields;
 
-        for (int f = b->fields - 1; f >= 0; f--, weight >>= 3)
-                out->field[f] = weight & 7;
-        out->filtered = (uint8_t)(weight & all);
-        weight >>= b->fields;
-        out->noted = (uint8_t)(weight & all);
-        weight >>= b->fields;
-        out->run = weight & 3;
-        out->colour = weight >> 2 & 7;
+        for (int f = b->fields - 1; f >= 0; f--)
+                out->field[f] = strip(&weight, 3);
+        out->filtered = strip(&weight, nfields);
+        out->noted = strip(&weight, nfields);
+        out->run = strip(&weight, 2);
+        out->colour = strip(&weight, 3);
         if (b->ties) {
-                out->item = weight >> 5 & 1;
-                out->tied = weight >> 6 & 1;
-                weight >>= 2;
+                out->item = strip(&weight, 1);
+                out->tied = strip(&weight, 1);
         }
-        out->allocated = weight >> 5 & 1;
-        out->unswept = weight >> 6 & 1;
-        out->hidden = weight >> 7 & 1;
+        out->allocated = strip(&weight, 1);
+        out->unswept = strip(&weight, 1);
+        out->hidden = strip(&weight, 1);
+}
+
+static void take_shared(struct packer *p, struct state *out)
+{
+        unsigned weight = take(p, SHARED_BITS);
+
+        out->kind = strip(&weight, 2);
+        out->root_scanned = strip(&weight, 1);
+        out->hand = strip(&weight, 3);
+        out->root = strip(&weight, 3);
 }
 
 static void take_thread(struct packer *p, const struct bounds *b, struct thread *out)
 {
-        unsigned flags;
+        unsigned weight = take(p, thread_bits(b));
 
-        for (int j = 0; j < b->slots; j++)
-                out->slot[j] = (uint8_t)take(p, 3);
-        out->newest = (uint8_t)take(p, 3);
-        flags = take(p, 4);
-        out->armed = flags & 1;
-        out->scanned = flags >> 1 & 1;
-        out->settled = flags >> 2 & 1;
-        out->flushed = flags >> 3 & 1;
-        out->op = (uint8_t)take(p, 4);
-        out->target = (uint8_t)take(p, 3);
-        out->field = (uint8_t)take(p, 1);
-        out->value = (uint8_t)take(p, 3);
-        out->old = (uint8_t)take(p, 3);
+        for (int j = b->slots - 1; j >= 0; j--)
+                out->slot[j] = strip(&weight, 3);
+        out->old = strip(&weight, 3);
+        out->value = strip(&weight, 3);
+        out->field = strip(&weight, 1);
+        out->target = strip(&weight, 3);
+        out->op = strip(&weight, 4);
+        out->armed = strip(&weight, 1);
+        out->scanned = strip(&weight, 1);
+        out->settled = strip(&weight, 1);
+        out->flushed = strip(&weight, 1);
+        out->newest = strip(&weight, 3);
 }
 
 static void take_ties(struct packer *p, struct state *out)
 {
-        out->tie[0].owner = (uint8_t)take(p, 3);
-        out->tie[0].key = (uint8_t)take(p, 3);
-        out->tie[0].value = (uint8_t)take(p, 3);
-        out->phase = (uint8_t)take(p, 1);
-        out->looked = (uint8_t)take(p, 1);
+        unsigned weight = take(p, TIE_BITS);
+
+        out->looked = strip(&weight, 1);
+        out->phase = strip(&weight, 1);
+        out->tie[0].value = strip(&weight, 3);
+        out->tie[0].key = strip(&weight, 3);
+        out->tie[0].owner = strip(&weight, 3);
 }
 
 void state_unpack(const struct bounds *b, struct key key, struct state *out)
@@ -335,10 +365,7 @@ void state_unpack(const struct bounds *b, struct key key, struct state *out)
         memset(out, 0, sizeof *out);
         for (int c = 1; c <= b->cells; c++)
                 take_cell(&p, b, &out->cell[c]);
-        out->root = (uint8_t)take(&p, 3);
-        out->hand = (uint8_t)take(&p, 3);
-        out->root_scanned = (uint8_t)take(&p, 1);
-        out->kind = (uint8_t)take(&p, 2);
+        take_shared(&p, out);
         if (b->ties)
                 take_ties(&p, out);
         for (int t = 0; t < b->threads; t++)
