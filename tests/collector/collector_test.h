@@ -71,6 +71,18 @@ static inline struct node *node_new(struct node *next, uintptr_t value)
         return node;
 }
 
+/* Until another thread has raised the flag: asleep for the most part; on a processor; and coming
+ * by at safepoints. */
+#define await(flag)                                                                            \
+        while (!pld_load_acquire(flag))                                                        \
+        sched_yield()
+#define spin_until(flag)                                                                       \
+        while (!pld_load_acquire(flag))                                                        \
+        pld_pause()
+#define poll_until(flag)                                                                       \
+        while (!pld_load_acquire(flag))                                                        \
+        polder_safepoint()
+
 /* Runs fn(arg) on a thread that has ended when this returns. */
 static inline void *on_a_thread(void *(*fn)(void *), void *arg)
 {

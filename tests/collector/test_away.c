@@ -23,34 +23,28 @@ static void mask_signals(void)
         cr_assert_eq(pthread_sigmask(SIG_SETMASK, &all, NULL), 0);
 }
 
-/* Neither a poll nor a way into Polder until it may. */
-static void run_outside(struct hold *hold)
+/* Neither a poll nor a way into Polder until it may; then this one. */
+static void run_outside_then(struct hold *hold, void (*enter)(void))
 {
-        polder_new(node_layout); /* the next comes from the same run */
         mask_signals();
         pld_store_release(&served, pld_thread_self());
         pld_store_release(&hold->ready, true);
         while (!pld_load_acquire(&may_enter))
                 pld_add_relaxed(&nrounds, 1);
-        polder_new(node_layout);
+        enter();
         pld_store_release(&has_entered, true);
-        while (!pld_load_acquire(&hold->done))
-                polder_safepoint();
+        poll_until(&hold->done);
 }
 
-/* The same, by a store that has to shade. */
-static void store_from_outside(struct hold *hold)
+static void allocate(void)
 {
-        struct node *node = node_new(NULL, 1);
-        mask_signals();
-        pld_store_release(&served, pld_thread_self());
-        pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&may_enter))
-                pld_add_relaxed(&nrounds, 1);
-        polder_store(&roots[0], node);
-        pld_store_release(&has_entered, true);
-        while (!pld_load_acquire(&hold->done))
-                polder_safepoint();
+        cr_assert_not_null(polder_new(node_layout));
+}
+
+static void run_outside(struct hold *hold)
+{
+        allocate(); /* the next comes from the same run */
+        run_outside_then(hold, allocate);
 }
 
 static void run_inside(struct hold *hold)
@@ -63,26 +57,22 @@ static void run_inside(struct hold *hold)
         while (pld_load_acquire(&stays_inside))
                 pld_pause();
         polder_leave_();
-        while (!pld_load_acquire(&hold->done))
-                polder_safepoint();
+        poll_until(&hold->done);
 }
 
-static void begin(struct hold *hold, pthread_t *thread)
+static void begin(struct hold *hold)
 {
         collected_start();
         polder_thread_detach();
         if (PLD_TSAN || pld_os->barrier_everywhere())
                 cr_skip_test("no barrier for every thread here");
-        cr_assert_eq(pthread_create(thread, NULL, holder_thread, hold), 0);
-        while (!pld_load_acquire(&hold->ready))
-                sched_yield();
+        hold_start(hold);
 }
 
-static void end(struct hold *hold, pthread_t thread)
+static void end(struct hold *hold)
 {
         pld_store_release(&may_enter, true);
-        pld_store_release(&hold->done, 1);
-        pthread_join(thread, NULL);
+        hold_end(hold);
 }
 
 static void await_rounds(void)
@@ -95,8 +85,7 @@ static void await_rounds(void)
 Test(away, who_runs_outside_need_not_come_for_a_step, .timeout = 60)
 {
         struct hold hold = { .how = run_outside };
-        pthread_t thread;
-        begin(&hold, &thread);
+        begin(&hold);
         uint64_t wakeups = pld_thread_wakeups();
         for (unsigned i = 1; i <= 100; i++) {
                 pld_threads_lock();
@@ -106,15 +95,14 @@ Test(away, who_runs_outside_need_not_come_for_a_step, .timeout = 60)
         }
         cr_expect_eq(pld_thread_wakeups(), wakeups, "nor is it signalled");
         await_rounds();
-        end(&hold, thread);
+        end(&hold);
         cr_expect(has_entered);
 }
 
 static void enter_during_a_stop(void (*how)(struct hold *))
 {
         struct hold hold = { .how = how };
-        pthread_t thread;
-        begin(&hold, &thread);
+        begin(&hold);
         pld_threads_lock();
         cr_expect(pld_threads_stop_locked(count_it, PLD_NEEDS_STATE, 0));
         cr_expect_eq(pld_load_acquire(&nsteps), 1);
@@ -125,9 +113,8 @@ static void enter_during_a_stop(void (*how)(struct hold *))
         cr_expect_not(pld_load_acquire(&has_entered), "but waits where it enters");
         pld_threads_resume_locked();
         pld_threads_unlock();
-        while (!pld_load_acquire(&has_entered))
-                sched_yield();
-        end(&hold, thread);
+        await(&has_entered);
+        end(&hold);
 }
 
 Test(away, who_is_held_while_it_runs_does_not_allocate, .timeout = 60)
@@ -135,11 +122,17 @@ Test(away, who_is_held_while_it_runs_does_not_allocate, .timeout = 60)
         enter_during_a_stop(run_outside);
 }
 
+static void store(void)
+{
+        polder_store(&roots[0], NULL);
+}
+
 /* Its flag is that of a thread in a cycle. */
 static void store_while_shading(struct hold *hold)
 {
+        polder_store(&roots[0], node_new(NULL, 1));
         polder_thread_.shading |= PLD_SHADE_OLD;
-        store_from_outside(hold);
+        run_outside_then(hold, store);
 }
 
 Test(away, who_is_held_while_it_runs_does_not_store_where_it_shades, .timeout = 60)
@@ -147,18 +140,15 @@ Test(away, who_is_held_while_it_runs_does_not_store_where_it_shades, .timeout = 
         enter_during_a_stop(store_while_shading);
 }
 
-static void block_from_outside(struct hold *hold)
+static void block(void)
 {
-        mask_signals();
-        pld_store_release(&served, pld_thread_self());
-        pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&may_enter))
-                pld_add_relaxed(&nrounds, 1);
         polder_blocking_begin();
         polder_blocking_end();
-        pld_store_release(&has_entered, true);
-        while (!pld_load_acquire(&hold->done))
-                polder_safepoint();
+}
+
+static void block_from_outside(struct hold *hold)
+{
+        run_outside_then(hold, block);
 }
 
 Test(away, who_is_held_while_it_runs_does_not_block, .timeout = 60)
@@ -168,15 +158,7 @@ Test(away, who_is_held_while_it_runs_does_not_block, .timeout = 60)
 
 static void detach_from_outside(struct hold *hold)
 {
-        mask_signals();
-        pld_store_release(&served, pld_thread_self());
-        pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&may_enter))
-                pld_add_relaxed(&nrounds, 1);
-        polder_thread_detach();
-        pld_store_release(&has_entered, true);
-        while (!pld_load_acquire(&hold->done))
-                sched_yield();
+        run_outside_then(hold, polder_thread_detach);
 }
 
 Test(away, who_is_held_while_it_runs_does_not_go, .timeout = 60)
@@ -187,9 +169,8 @@ Test(away, who_is_held_while_it_runs_does_not_go, .timeout = 60)
 Test(away, what_is_inside_is_not_served, .timeout = 60)
 {
         struct hold hold = { .how = run_inside };
-        pthread_t thread;
         pld_store_release(&stays_inside, true);
-        begin(&hold, &thread);
+        begin(&hold);
         pld_threads_lock();
         cr_expect_not(pld_threads_stop_locked(count_it, PLD_NEEDS_STATE, 20000000));
         cr_expect_eq(pld_load_acquire(&nsteps), 0);
@@ -198,7 +179,7 @@ Test(away, what_is_inside_is_not_served, .timeout = 60)
         pld_threads_handshake_locked(count_it, PLD_NEEDS_STATE);
         cr_expect_eq(pld_load_acquire(&nsteps), 1);
         pld_threads_unlock();
-        end(&hold, thread);
+        end(&hold);
 }
 
 /* A safepoint asks for nothing that a stop takes away, nor does it end one. */
@@ -215,8 +196,7 @@ static void poll_outside(struct hold *hold)
         }
         polder_new(node_layout);
         pld_store_release(&has_entered, true);
-        while (!pld_load_acquire(&hold->done))
-                polder_safepoint();
+        poll_until(&hold->done);
 }
 
 Test(away, who_is_held_while_it_runs_may_poll, .timeout = 60)
@@ -242,11 +222,10 @@ static void count_parts(struct pld_thread *thread)
 Test(away, the_stack_of_who_runs_is_not_read, .timeout = 60)
 {
         struct hold hold = { .how = run_outside };
-        pthread_t thread;
-        begin(&hold, &thread);
+        begin(&hold);
         pld_threads_lock();
         pld_threads_handshake_locked(count_parts, PLD_NEEDS_STATE);
         pld_threads_unlock();
         cr_expect_eq(nparts, 0);
-        end(&hold, thread);
+        end(&hold);
 }

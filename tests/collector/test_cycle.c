@@ -163,8 +163,7 @@ Test(cycle, a_finalizer_may_collect, .timeout = 60)
         collected_start();
         on_a_thread(make_finalizable, NULL);
         collect_both_ways();
-        while (!pld_load_acquire(&finalizer_saw))
-                sched_yield();
+        await(&finalizer_saw);
         cr_expect_eq(finalizer_saw, 1);
 }
 

@@ -333,31 +333,19 @@ static struct {
         _Atomic bool a_is_inside, b_is_attached, b_is_inside, a_has_made, is_over;
 } meeting;
 
-static void await_flag(_Atomic bool *flag)
-{
-        while (!pld_load_acquire(flag))
-                pld_pause();
-}
-
-static void be_asked_until_over(void)
-{
-        while (!pld_load_acquire(&meeting.is_over))
-                polder_safepoint();
-}
-
 static void *make_black_ends(void *unused)
 {
         polder_thread_attach();
         polder_enter_();
         pld_store_release(&meeting.a_is_inside, true);
-        await_flag(&meeting.b_is_inside); /* so long nobody asks for a scan */
+        spin_until(&meeting.b_is_inside); /* so long nobody asks for a scan */
         polder_leave_();
         while (!pld_thread_self()->black)
                 polder_safepoint();
         polder_store(&roots[0], node_new(NULL, 1));
         polder_store(&ephemerons[0], (struct polder_ephemeron *)polder_weak_table_new());
         pld_store_release(&meeting.a_has_made, true);
-        be_asked_until_over();
+        poll_until(&meeting.is_over);
         return unused;
 }
 
@@ -390,10 +378,10 @@ static void *tie_and_forget(void *unused)
         make_hidden_value();
         polder_enter_();
         pld_store_release(&meeting.b_is_inside, true);
-        await_flag(&meeting.a_has_made);
+        spin_until(&meeting.a_has_made);
         tie_hidden_value();
         polder_leave_(); /* and is scanned */
-        be_asked_until_over();
+        poll_until(&meeting.is_over);
         return unused;
 }
 
@@ -409,9 +397,9 @@ Test(ephemeron, a_value_is_kept_that_was_tied_to_what_is_born_black_and_then_for
         pthread_t a, b;
         start();
         pthread_create(&a, NULL, make_black_ends, NULL);
-        await_flag(&meeting.a_is_inside);
+        spin_until(&meeting.a_is_inside);
         pthread_create(&b, NULL, tie_and_forget, NULL);
-        await_flag(&meeting.b_is_attached); /* nobody attaches while a handshake waits for a */
+        spin_until(&meeting.b_is_attached); /* nobody attaches while a handshake waits for a */
         cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
         pld_store_release(&meeting.is_over, true);
         pthread_join(a, NULL);

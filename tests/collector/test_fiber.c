@@ -47,8 +47,7 @@ static void hold_blocking(struct hold *hold)
         void *volatile here[4] = { NULL, (void *)~hold->hidden };
         polder_blocking_begin();
         pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&hold->done))
-                sched_yield();
+        await(&hold->done);
         polder_blocking_end();
         cr_assert_not_null(here[1]);
 }

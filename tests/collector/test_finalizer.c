@@ -8,7 +8,7 @@
 static _Atomic unsigned ncalls;
 static _Atomic bool go_on;
 
-static void await(unsigned n)
+static void await_finalized(unsigned n)
 {
         while (pld_load_acquire(&ncalls) < n)
                 sched_yield();
@@ -58,7 +58,7 @@ Test(finalizer, one_that_hangs_holds_up_the_others_and_no_collection, .timeout =
         collected_start();
         set_finalizers(hang, 1);
         collect_both_ways();
-        await(1);
+        await_finalized(1);
         set_finalizers(count, 100);
         for (int i = 0; i < 5; i++)
                 collect_both_ways();
@@ -67,7 +67,7 @@ Test(finalizer, one_that_hangs_holds_up_the_others_and_no_collection, .timeout =
         cr_expect(pending >= 95 && pending <= 100, "%zu", pending);
         cr_expect_eq(stats_now().finalizers_called, 0);
         pld_store_release(&go_on, true);
-        await((unsigned)pending + 1);
+        await_finalized((unsigned)pending + 1);
         while (stats_now().finalizers_called < pending + 1)
                 sched_yield();
         cr_expect_eq(stats_now().finalizers_pending, 0);
@@ -97,7 +97,7 @@ Test(finalizer, it_may_allocate_store_collect_and_make_ephemerons, .timeout = 60
         collected_start();
         set_finalizers(do_everything, 20);
         collect_both_ways();
-        await(19); /* a stale word may keep one */
+        await_finalized(19); /* a stale word may keep one */
         collect_both_ways();
         cr_expect_eq(roots[0]->other->value, 6);
 }
@@ -116,7 +116,7 @@ Test(finalizer, it_may_set_itself_again, .timeout = 60)
         set_finalizers(set_again, 1);
         for (unsigned i = 1; i <= 5; i++) {
                 collect_both_ways();
-                await(i);
+                await_finalized(i);
                 while (pld_finalizers_called() < i)
                         sched_yield();
         }
@@ -155,7 +155,7 @@ Test(finalizer, their_thread_takes_no_signals_of_the_program, .timeout = 60)
         collected_start();
         on_a_thread(set_with_all_blocked, NULL);
         collect_both_ways();
-        await(4);
+        await_finalized(4);
 }
 
 /* ---- Forgetting ------------------------------------------------------------------------- */
@@ -168,7 +168,7 @@ Test(finalizer, what_is_forgotten_is_not_called, .timeout = 60)
         set_finalizers(hang, 1);
         cr_expect_eq(polder_finalizer_forget(count), 50);
         collect_both_ways();
-        await(1);
+        await_finalized(1);
         set_finalizers(count, 50);
         collect_both_ways(); /* behind the one that hangs */
         cr_expect_eq(polder_finalizer_forget(count), 50, "set or due");
@@ -176,7 +176,7 @@ Test(finalizer, what_is_forgotten_is_not_called, .timeout = 60)
         pld_store_release(&go_on, true);
         set_finalizers(do_everything, 2);
         collect_both_ways();
-        await(2);
+        await_finalized(2);
 }
 
 static void *forget_hanging(void *unused)
@@ -201,7 +201,7 @@ Test(finalizer, forgetting_waits_for_a_call_that_is_under_way, .timeout = 60)
         collected_start();
         set_finalizers(hang, 1);
         collect_both_ways();
-        await(1);
+        await_finalized(1);
         cr_assert_eq(pthread_create(&thread, NULL, forget_and_tell, NULL), 0);
         for (int i = 0; i < 5; i++)
                 collect_both_ways(); /* which it does not hold up */
@@ -226,7 +226,7 @@ Test(finalizer, it_may_forget_itself, .timeout = 60)
         collected_start();
         set_finalizers(forget_myself, 5);
         collect_both_ways();
-        await(1);
+        await_finalized(1);
         collect_both_ways();
         cr_expect_eq(ncalls, 1);
 }

@@ -326,13 +326,11 @@ static void *fill_while_armed(void *unused)
                 polder_safepoint();
         polder_enter_(); /* B holds the arming open, so nobody asks for a scan yet */
         pld_store_release(&meeting.a_is_armed, true);
-        while (!pld_load_acquire(&meeting.b_is_scanned))
-                pld_pause();
+        spin_until(&meeting.b_is_scanned);
         usleep(2000); /* were others at it, they would have the time */
         fill_hidden();
         polder_leave_(); /* and is scanned */
-        while (!pld_load_acquire(&meeting.is_over))
-                polder_safepoint();
+        poll_until(&meeting.is_over);
         struct node *inner = polder_load(&outer->next);
         pld_store_release(&meeting.was_kept, polder_size_of(inner) && inner->value == 42);
         return NULL;
@@ -345,14 +343,12 @@ static void *be_scanned_first(void *unused)
         polder_thread_.self[PLD_SELF_NEWEST] = NULL;
         polder_enter_();
         pld_store_release(&step, 2);
-        while (!pld_load_acquire(&meeting.a_is_armed))
-                pld_pause();
+        spin_until(&meeting.a_is_armed);
         polder_leave_();
         while (!pld_thread_self()->black)
                 polder_safepoint();
         pld_store_release(&meeting.b_is_scanned, true);
-        while (!pld_load_acquire(&meeting.is_over))
-                polder_safepoint();
+        poll_until(&meeting.is_over);
         return NULL;
 }
 

@@ -49,13 +49,11 @@ static void run_a(struct hold *hold)
         polder_enter_();
         meeting.hidden_outer = ~(uintptr_t)outer;
         pld_store_release(&meeting.a_is_armed, true);
-        while (!pld_load_acquire(&meeting.b_is_scanned))
-                pld_pause();
+        spin_until(&meeting.b_is_scanned);
         usleep(2000); /* were others at it, they would have the time */
         fill_outer();
         polder_leave_(); /* and is scanned */
-        while (!pld_load_acquire(&meeting.is_over))
-                polder_safepoint();
+        poll_until(&meeting.is_over);
         struct node *inner = polder_load(&outer->next);
         struct pld_found found = pld_find_object((uintptr_t)inner);
         pld_store_release(&meeting.was_kept, found.span && inner->value == 42);
@@ -65,31 +63,26 @@ static void run_b(struct hold *hold)
 {
         polder_enter_();
         pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&meeting.a_is_armed))
-                pld_pause();
+        spin_until(&meeting.a_is_armed);
         volatile uintptr_t stale[2] = { 0, ~meeting.hidden_outer + 8 };
         polder_leave_();
         while (!pld_thread_self()->black)
                 polder_safepoint();
         pld_store_release(&meeting.b_is_scanned, true);
-        while (!pld_load_acquire(&meeting.is_over))
-                polder_safepoint();
+        poll_until(&meeting.is_over);
         cr_assert_neq(stale[1], 0);
 }
 
 Test(handshake, what_one_scan_found_is_not_traced_before_the_last_one, .timeout = 60)
 {
         struct hold a = { .how = run_a }, b = { .how = run_b };
-        pthread_t threads[2];
         collected_start();
-        cr_assert_eq(pthread_create(&threads[0], NULL, holder_thread, &a), 0);
-        cr_assert_eq(pthread_create(&threads[1], NULL, holder_thread, &b), 0);
-        while (!pld_load_acquire(&a.ready) || !pld_load_acquire(&b.ready))
-                sched_yield();
+        hold_start(&a);
+        hold_start(&b);
         cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
         pld_store_release(&meeting.is_over, true);
-        pthread_join(threads[0], NULL);
-        pthread_join(threads[1], NULL);
+        hold_end(&a);
+        hold_end(&b);
         cr_expect(meeting.was_kept);
 }
 
@@ -132,17 +125,14 @@ static void *live_in_some_way(void *arg)
         pld_add_release(&gang->nready, 1);
         switch (way) {
         case 0:
-                while (!pld_load_acquire(&gang->done))
-                        polder_safepoint();
+                poll_until(&gang->done);
                 break;
         case 1:
-                while (!pld_load_acquire(&gang->done))
-                        pld_pause();
+                spin_until(&gang->done);
                 break;
         case 2:
                 polder_blocking_begin();
-                while (!pld_load_acquire(&gang->done))
-                        sched_yield();
+                await(&gang->done);
                 polder_blocking_end();
                 break;
         default: /* it may serve itself just before it blocks */
@@ -212,23 +202,19 @@ static void hold_a_lock(struct hold *hold)
         pld_store_release(&hold->ready, true);
         await_signals(3);
         pld_unlock(&lock);
-        while (!pld_load_acquire(&counts[0].n))
-                polder_safepoint();
+        poll_until(&counts[0].n);
 }
 
 /* T2: signals come, and nothing happens until the thread is out. */
 static void expect_waiting(void (*how)(struct hold *hold))
 {
         struct hold hold = { .how = how };
-        pthread_t thread;
         collected_start();
         polder_thread_detach();
-        cr_assert_eq(pthread_create(&thread, NULL, holder_thread, &hold), 0);
-        while (!pld_load_acquire(&hold.ready))
-                sched_yield();
+        hold_start(&hold);
         shake_hands(PLD_NEEDS_STACK);
         cr_expect_eq(counts[0].n, 1);
-        pthread_join(thread, NULL);
+        hold_end(&hold);
         cr_expect_eq(done_too_early, 0);
         cr_expect_eq(counts[0].n, 1);
 }
@@ -253,13 +239,11 @@ static void be_late(struct hold *hold)
         be_counted(0);
         polder_enter_();
         pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&late_may_leave))
-                pld_pause();
+        spin_until(&late_may_leave);
         polder_leave_();
         polder_safepoint();
         pld_store_release(&late_has_left, true);
-        while (!pld_load_acquire(&hold->done))
-                polder_safepoint();
+        poll_until(&hold->done);
 }
 
 static void tick(struct hold *hold)
@@ -272,30 +256,25 @@ static void tick(struct hold *hold)
         }
 }
 
-static void start_two(struct hold holds[2], pthread_t threads[2])
+static void start_two(struct hold holds[2])
 {
         collected_start();
         polder_thread_detach();
-        for (unsigned i = 0; i < 2; i++)
-                cr_assert_eq(pthread_create(&threads[i], NULL, holder_thread, &holds[i]), 0);
-        while (!pld_load_acquire(&holds[0].ready) || !pld_load_acquire(&holds[1].ready))
-                sched_yield();
+        hold_start(&holds[0]);
+        hold_start(&holds[1]);
 }
 
-static void end_two(struct hold holds[2], pthread_t threads[2])
+static void end_two(struct hold holds[2])
 {
-        for (unsigned i = 0; i < 2; i++) {
-                pld_store_release(&holds[i].done, 1);
-                pthread_join(threads[i], NULL);
-        }
+        hold_end(&holds[0]);
+        hold_end(&holds[1]);
 }
 
 /* The other was held meanwhile; the late one never does the step that was taken back. */
 Test(handshake, a_stop_that_one_is_late_for_is_given_up, .timeout = 60)
 {
         struct hold holds[2] = { { .how = be_late }, { .how = tick } };
-        pthread_t threads[2];
-        start_two(holds, threads);
+        start_two(holds);
         pld_threads_lock();
         while (pld_load_acquire(&counts[1].n) == 0) {
                 cr_expect_not(pld_threads_stop_locked(count_step, PLD_NEEDS_STACK, 1000000));
@@ -308,14 +287,13 @@ Test(handshake, a_stop_that_one_is_late_for_is_given_up, .timeout = 60)
         }
         pld_threads_unlock();
         pld_store_release(&late_may_leave, true);
-        while (!pld_load_acquire(&late_has_left))
-                sched_yield();
+        await(&late_has_left);
         cr_expect_eq(counts[0].n, 0);
         unsigned other = pld_load_acquire(&counts[1].n);
         shake_hands(PLD_NEEDS_STACK);
         cr_expect_eq(counts[0].n, 1, "but the next one");
         cr_expect_eq(counts[1].n, other + 1);
-        end_two(holds, threads);
+        end_two(holds);
 }
 
 static _Atomic bool may_end, has_ended;
@@ -325,19 +303,16 @@ static void end_a_section(struct hold *hold)
         be_counted(0);
         polder_blocking_begin();
         pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&may_end))
-                sched_yield();
+        await(&may_end);
         polder_blocking_end();
         pld_store_release(&has_ended, true);
-        while (!pld_load_acquire(&hold->done))
-                polder_safepoint();
+        poll_until(&hold->done);
 }
 
 Test(handshake, a_blocking_section_does_not_end_during_a_stop, .timeout = 60)
 {
         struct hold holds[2] = { { .how = end_a_section }, { .how = tick } };
-        pthread_t threads[2];
-        start_two(holds, threads);
+        start_two(holds);
         pld_threads_lock();
         cr_expect(pld_threads_stop_locked(count_step, PLD_NEEDS_STACK, 0));
         cr_expect_eq(counts[0].n, 1, "done for it");
@@ -346,7 +321,6 @@ Test(handshake, a_blocking_section_does_not_end_during_a_stop, .timeout = 60)
         cr_expect_not(pld_load_acquire(&has_ended));
         pld_threads_resume_locked();
         pld_threads_unlock();
-        while (!pld_load_acquire(&has_ended))
-                sched_yield();
-        end_two(holds, threads);
+        await(&has_ended);
+        end_two(holds);
 }

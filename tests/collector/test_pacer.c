@@ -87,8 +87,7 @@ static void *attach_and_wait(void *arg)
         polder_thread_attach();
         pld_add_release(&gang->nready, 1);
         polder_blocking_begin();
-        while (!pld_load_acquire(&gang->done))
-                sched_yield();
+        await(&gang->done);
         polder_blocking_end();
         return NULL;
 }

@@ -21,19 +21,15 @@ static void expect_handler_called(struct sigaction action)
         raise(SIGURG);
         cr_expect_eq(nurgent, 1);
         struct hold hold = { .how = spin };
-        pthread_t thread;
-        cr_assert_eq(pthread_create(&thread, NULL, holder_thread, &hold), 0);
-        while (!pld_load_acquire(&hold.ready))
-                sched_yield();
+        hold_start(&hold);
         for (int i = 0; i < 10; i++)
                 collect_both_ways();
         cr_expect_gt(pld_thread_wakeups(), 0);
         cr_expect_eq(nurgent, 1, "Polder's own signals are not the program's");
-        pthread_kill(thread, SIGURG);
+        pthread_kill(hold.thread, SIGURG);
         while (pld_load_relaxed(&nurgent) < 2)
                 sched_yield();
-        pld_store_release(&hold.done, 1);
-        pthread_join(thread, NULL);
+        hold_end(&hold);
 }
 
 Test(signal, a_handler_that_was_there_before_is_called_still, .timeout = 60)

@@ -17,8 +17,7 @@ static void hold_interior(struct hold *hold)
 {
         void *volatile here[2] = { NULL, (char *)~hold->hidden + sizeof(struct node) - 1 };
         pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&hold->done))
-                polder_safepoint();
+        poll_until(&hold->done);
         cr_assert_not_null(here[1]);
 }
 
@@ -34,8 +33,7 @@ static void hold_the_end(struct hold *hold)
         void *volatile here[2] = { NULL,
                                    (char *)~hold->hidden + polder_size_of((void *)~hold->hidden) };
         pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&hold->done))
-                polder_safepoint();
+        poll_until(&hold->done);
         cr_assert_not_null(here[1]);
 }
 
@@ -173,8 +171,7 @@ static void hold_around_a_nested_section(struct hold *hold)
         overwrite_stack();
         __asm__ __volatile__("" : "+r"(word));
         pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&hold->done))
-                pld_pause();
+        spin_until(&hold->done);
         polder_blocking_end();
         __asm__ __volatile__("" : "+r"(word));
         __asm__ __volatile__("notq %0" : "+r"(word));
@@ -192,24 +189,19 @@ static void hold_after_detach(struct hold *hold)
         void *volatile here = (void *)~hold->hidden;
         polder_thread_detach();
         pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&hold->done))
-                sched_yield();
+        await(&hold->done);
         cr_assert_not_null(here);
 }
 
 Test(stack, the_stack_of_a_detached_thread_keeps_nothing, .timeout = 60)
 {
         struct hold hold = { .how = hold_after_detach };
-        pthread_t thread;
         collected_start();
         hold.hidden = (uintptr_t)on_a_thread(make_hidden, (void *)0);
-        cr_assert_eq(pthread_create(&thread, NULL, holder_thread, &hold), 0);
-        while (!pld_load_acquire(&hold.ready))
-                sched_yield();
+        hold_start(&hold);
         collect_both_ways();
         cr_expect_not(is_alive(0));
-        pld_store_release(&hold.done, 1);
-        pthread_join(thread, NULL);
+        hold_end(&hold);
 }
 
 /* ---- Without /proc, where glibc looks up the main thread's stack ----------------------------- */

@@ -32,6 +32,7 @@ struct hold {
         _Atomic unsigned char done; /* first byte: looked at by assembler */
         _Atomic bool ready;
         uintptr_t hidden;
+        pthread_t thread; /* after hold_start() */
 };
 
 static inline void *holder_thread(void *arg)
@@ -42,21 +43,30 @@ static inline void *holder_thread(void *arg)
         return NULL;
 }
 
+/* Until the thread is ready, and until it has ended. */
+static inline void hold_start(struct hold *hold)
+{
+        cr_assert_eq(pthread_create(&hold->thread, NULL, holder_thread, hold), 0);
+        await(&hold->ready);
+}
+
+static inline void hold_end(struct hold *hold)
+{
+        pld_store_release(&hold->done, 1);
+        cr_assert_eq(pthread_join(hold->thread, NULL), 0);
+}
+
 /* The object lives while the thread holds it in that way, and dies afterwards: so
  * it was the way that kept it. */
 static inline void expect_kept(void (*how)(struct hold *hold))
 {
         struct hold hold = { .how = how };
-        pthread_t thread;
         hold.hidden = (uintptr_t)on_a_thread(make_hidden, (void *)0);
-        cr_assert_eq(pthread_create(&thread, NULL, holder_thread, &hold), 0);
-        while (!pld_load_acquire(&hold.ready))
-                sched_yield();
+        hold_start(&hold);
         for (int i = 0; i < 3; i++)
                 collect_both_ways();
         bool kept = is_alive(0);
-        pld_store_release(&hold.done, 1);
-        pthread_join(thread, NULL);
+        hold_end(&hold);
         cr_expect(kept);
         collect_both_ways();
         cr_expect_not(is_alive(0));
@@ -66,8 +76,7 @@ static inline void hold_on_stack(struct hold *hold)
 {
         void *volatile here[4] = { NULL, (void *)~hold->hidden };
         pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&hold->done))
-                polder_safepoint();
+        poll_until(&hold->done);
         cr_assert_not_null(here[1]);
 }
 
@@ -75,8 +84,7 @@ static inline void hold_on_stack(struct hold *hold)
 static inline void spin(struct hold *hold)
 {
         pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&hold->done))
-                pld_pause();
+        spin_until(&hold->done);
 }
 
 #endif

@@ -159,16 +159,12 @@ Test(why, pins_and_uncollectable_memory_are_roots, .timeout = 60)
 static void ask_while(void (*how)(struct hold *hold), int *error, pid_t *id)
 {
         struct hold hold = { .how = how };
-        pthread_t thread;
         hold.hidden = hidden[0] = (uintptr_t)on_a_thread(make_hidden, (void *)0);
-        cr_assert_eq(pthread_create(&thread, NULL, holder_thread, &hold), 0);
-        while (!pld_load_acquire(&hold.ready))
-                sched_yield();
+        hold_start(&hold);
         *error = ask(0);
         *id = 0;
         sscanf(strstr(said, "thread ") ? strstr(said, "thread ") : "", "thread %d", id);
-        pld_store_release(&hold.done, 1);
-        pthread_join(thread, NULL);
+        hold_end(&hold);
 }
 
 static pid_t holder_id;
@@ -356,8 +352,7 @@ static void linger(void *object, void *arg)
 {
         (void)object, (void)arg;
         pld_store_release(&finalizer_runs, true);
-        while (!pld_load_acquire(&finalizer_may_end))
-                sched_yield();
+        await(&finalizer_may_end);
 }
 
 static PLD_NOINLINE void make_finalizable(void)
@@ -403,8 +398,7 @@ Test(why, an_object_whose_finalizer_is_due_is_kept_for_it, .timeout = 60)
         start();
         make(make_two_finalizable);
         polder_collect(POLDER_STOP_THE_WORLD);
-        while (!pld_load_acquire(&finalizer_runs))
-                sched_yield();
+        await(&finalizer_runs);
         cr_expect_eq(ask(0), 0);
         bool first_waits = says(":\n  finalizer that is about to be called\n  object %p,",
                                 SHOWN hidden[0]);
