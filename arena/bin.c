@@ -18,7 +18,12 @@
  * N3  a kept large span is in nobody's hands: it is in the page map as before, and its
  *     `where` says KEPT.
  * N4  a cache keeps memory of its slice only: one whose thread has moved to another node
- *     gives everything back before it hands out the next block (cache.c, K3). */
+ *     gives everything back before it hands out the next block (cache.c, K3).
+ * N5  a bin that is full and was refilled since it last grew may grow beyond its room, too,
+ *     out of an *extra* that all threads share: so that who takes and frees many large blocks
+ *     by turns does not make and release their spans each time. extra_bytes is the sum of what
+ *     limits are beyond their bins' room. A cache gives up the extra of its other bins
+ *     before it asks the page heap for pages: what it keeps so costs no memory that it needs. */
 #include "arena/bin.h"
 
 #include "arena/cache.h"
@@ -31,6 +36,8 @@
 
 enum {
         BIN_BYTES = 1 << 20, /* in the blocks of a bin, where that is within */
+        WIDE_BYTES = 8 << 20, /* the same with what it has of the extra (N5) */
+        EXTRA_BYTES = 32 << 20, /* the extra of all threads */
         BIN_LEAST = 4, BIN_MOST = 1024,
         GROWN_BYTES = 2 << 20, /* in the blocks that all bins could hold, beyond a bin's first */
         FIRST_BYTES = 64 << 10, FIRST_MOST = 8, /* a bin's limit before it has grown, at least 1 */
@@ -42,6 +49,8 @@ enum {
 };
 
 bool pld_bins_are_used = true;
+
+static _Atomic size_t extra_bytes; /* relaxed: of all caches (N5) */
 
 /* ---- The outbox ------------------------------------------------------------------------ */
 
@@ -89,10 +98,20 @@ bool pld_bin_free_remote(struct pld_span *span, struct pld_block *block)
 
 /* ---- Bins ---------------------------------------------------------------------------- */
 
+static size_t room_within(unsigned class, size_t nbytes)
+{
+        size_t n = nbytes / pld_classes[class].nbytes;
+        return n < BIN_LEAST ? BIN_LEAST : n > BIN_MOST ? BIN_MOST : n;
+}
+
 static size_t room_of(unsigned class)
 {
-        size_t n = BIN_BYTES / pld_classes[class].nbytes;
-        return n < BIN_LEAST ? BIN_LEAST : n > BIN_MOST ? BIN_MOST : n;
+        return room_within(class, BIN_BYTES);
+}
+
+static size_t wide_room_of(unsigned class)
+{
+        return room_within(class, WIDE_BYTES);
 }
 
 /* Of large blocks only one: sixteen threads that use many sizes would keep hundreds of MB. */
@@ -128,6 +147,65 @@ static bool put_back_oldest(struct pld_cache *cache, struct pld_bin *bin, size_t
         return released;
 }
 
+/* ---- The extra (N5) --------------------------------------------------------------------- */
+
+static size_t extra_of(const struct pld_bin *bin, unsigned class)
+{
+        size_t size = size_of(bin), room = room_of(class);
+        return size > room ? (size - room) * pld_classes[class].nbytes : 0;
+}
+
+static bool claim_extra(struct pld_bins *bins, size_t nbytes)
+{
+        if (pld_add_relaxed(&extra_bytes, nbytes) + nbytes > EXTRA_BYTES) {
+                pld_sub_relaxed(&extra_bytes, nbytes);
+                return false;
+        }
+        bins->extra_bytes += nbytes;
+        return true;
+}
+
+static void return_extra(struct pld_bins *bins, size_t nbytes)
+{
+        bins->extra_bytes -= nbytes;
+        pld_sub_relaxed(&extra_bytes, nbytes);
+}
+
+static void narrow(struct pld_cache *cache, unsigned class)
+{
+        struct pld_bin *bin = &cache->bins.bin[class];
+        size_t extra = extra_of(bin, class);
+        if (extra == 0)
+                return;
+        size_t held = (size_t)(bin->top - bin->floor), room = room_of(class);
+        put_back_oldest(cache, bin, held > room ? held - room : 0);
+        bin->limit = bin->floor + room;
+        return_extra(&cache->bins, extra);
+}
+
+void pld_bins_narrow(struct pld_cache *cache, unsigned but)
+{
+        if (pld_likely(cache->bins.extra_bytes == 0))
+                return;
+        for (unsigned i = 0; i < PLD_NCLASSES; i++)
+                if (i != but)
+                        narrow(cache, i);
+}
+
+/* ---- Refilling and growing ------------------------------------------------------------- */
+
+static unsigned take(struct pld_cache *cache, unsigned class, struct pld_block **to, unsigned most)
+{
+        struct pld_bins *bins = &cache->bins;
+        if (pld_unlikely(bins->extra_bytes > extra_of(&bins->bin[class], class))) {
+                unsigned n = pld_manual_take(cache, class, to, most, false);
+                if (n > 0)
+                        return n;
+                pld_bins_narrow(cache, class);
+        }
+        return pld_manual_take(cache, class, to, most, true);
+}
+
 struct pld_block *pld_bin_refill(struct pld_cache *cache, unsigned class)
 {
         struct pld_bin *bin = &cache->bins.bin[class];
@@ -135,7 +213,7 @@ struct pld_block *pld_bin_refill(struct pld_cache *cache, unsigned class)
         pld_extent_check_outside();
         pld_cache_follow(cache); /* N4: a cpuset may change where nobody moves */
         size_t most = size_of(bin) ? (size_of(bin) + 1) / 2 : 1;
-        unsigned n = pld_manual_take(cache, class, to, (unsigned)most);
+        unsigned n = take(cache, class, to, (unsigned)most);
         if (n == 0)
                 return NULL;
         if (to == bin->floor)
@@ -145,28 +223,41 @@ struct pld_block *pld_bin_refill(struct pld_cache *cache, unsigned class)
         return to[n - 1];
 }
 
+static bool claim_grown(struct pld_bins *bins, size_t nbytes)
+{
+        if (bins->grown_bytes + nbytes > GROWN_BYTES)
+                return false;
+        bins->grown_bytes += nbytes;
+        return true;
+}
+
 /* Blocks that are only freed are not worth keeping more of: a program that shrinks would
  * keep as much as it can. */
-static bool may_grow(struct pld_bins *bins, unsigned class, size_t nbytes)
+static bool grow_try(struct pld_bins *bins, unsigned class)
 {
-        if (!bins->refilled[class] || bins->grown_bytes + nbytes > GROWN_BYTES)
+        struct pld_bin *bin = &bins->bin[class];
+        size_t size = size_of(bin), room = room_of(class);
+        size_t most = size < room ? room : wide_room_of(class);
+        size_t to = 2 * size < most ? 2 * size : most;
+        size_t nbytes = (to - size) * pld_classes[class].nbytes;
+        if (to == size || !bins->refilled[class])
+                return false;
+        if (!(size < room ? claim_grown(bins, nbytes) : claim_extra(bins, nbytes)))
                 return false;
         bins->refilled[class] = false;
-        bins->grown_bytes += nbytes;
+        bin->limit = bin->floor + to;
         return true;
 }
 
 bool pld_bin_free_full(struct pld_cache *cache, unsigned class, struct pld_block *block)
 {
         struct pld_bin *bin = &cache->bins.bin[class];
-        size_t size = size_of(bin), room = room_of(class);
+        size_t size = size_of(bin);
         bool released = false;
         pld_extent_check_outside();
         if (size == 0)
                 return pld_manual_put_back(cache, &block, 1);
-        if (size < room && may_grow(&cache->bins, class, size * pld_classes[class].nbytes))
-                bin->limit = bin->floor + (2 * size < room ? 2 * size : room);
-        else
+        if (!grow_try(&cache->bins, class))
                 released = put_back_oldest(cache, bin, (size + 1) / 2);
         *bin->top++ = block;
         return released;
@@ -227,6 +318,7 @@ void pld_bins_empty(struct pld_cache *cache)
         for (unsigned i = 0; i < PLD_NCLASSES; i++) {
                 struct pld_bin *bin = &bins->bin[i];
                 put_back_oldest(cache, bin, (size_t)(bin->top - bin->floor));
+                narrow(cache, i);
         }
         for (unsigned i = 0; i < PLD_OUTBOX; i++) /* after the bins, which post to it */
                 send_out(cache, &bins->out[i]);
@@ -239,7 +331,7 @@ static struct pld_block **new_slots(void)
 {
         size_t n = 0;
         for (unsigned i = 0; i < PLD_NCLASSES; i++)
-                n += room_of(i);
+                n += wide_room_of(i);
         return pld_meta_alloc(n * sizeof(struct pld_block *));
 }
 
@@ -249,7 +341,7 @@ void pld_bins_init(struct pld_bins *bins)
                 bins->slots = new_slots(); /* NULL: slower, not wrong */
         struct pld_block **at = bins->slots;
         for (unsigned i = 0; i < PLD_NCLASSES; i++) {
-                size_t room = at ? room_of(i) : 0;
+                size_t room = at ? wide_room_of(i) : 0;
                 size_t first = at ? first_room_of(i) : 0;
                 bins->bin[i] = (struct pld_bin){ .top = at, .floor = at, .limit = at + first };
                 at += room;
@@ -258,4 +350,5 @@ void pld_bins_init(struct pld_bins *bins)
         memset(bins->out, 0, sizeof bins->out);
         memset(bins->large, 0, sizeof bins->large);
         bins->large_bytes = bins->grown_bytes = 0;
+        return_extra(bins, bins->extra_bytes); /* of a thread that a fork left behind */
 }

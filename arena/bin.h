@@ -31,6 +31,7 @@ struct pld_bins {
         struct pld_span *large[PLD_LARGE_KEPT]; /* freed ones, to be used again; or NULL */
         size_t large_bytes;                     /* of these */
         size_t grown_bytes;                     /* what bins may hold more than at first */
+        size_t extra_bytes;                     /* and what beyond their room */
         struct pld_block **slots; /* const: what the bins lie in; NULL: nothing is kept here */
 };
 
@@ -41,6 +42,10 @@ extern bool pld_bins_are_used; /* const after start; false: tests of what lies b
 void pld_bins_init(struct pld_bins *bins);
 /* All of it goes back where it is from. */
 void pld_bins_empty(struct pld_cache *cache);
+
+/* What other bins than that of the class have beyond their room goes back: the cache is about
+ * to ask the page heap for pages. */
+void pld_bins_narrow(struct pld_cache *cache, unsigned but);
 
 /* A block of the class after its bin ran out, ready for use; NULL: no memory. */
 struct pld_block *pld_bin_refill(struct pld_cache *cache, unsigned class);

@@ -55,6 +55,8 @@ static struct pld_span *large_try(size_t nbytes, size_t align)
         struct pld_span *kept = align <= PLD_PAGE_BYTES ? pld_bins_reuse_large(nbytes) : NULL;
         if (kept)
                 return kept;
+        if (cache)
+                pld_bins_narrow(cache, PLD_NCLASSES);
         unsigned slice = cache ? cache->slice : pld_machine_here();
         return pld_arena_is_started() ? pld_large_new(nbytes, align, slice, false) : NULL;
 }

@@ -219,7 +219,8 @@ static struct pld_span *new_span(struct pld_cache *cache, unsigned class)
 }
 
 /* A span to be the current one, most likely with free blocks. */
-static struct pld_span *next_span(struct pld_cache *cache, unsigned class, unsigned *nadopted)
+static struct pld_span *next_span(struct pld_cache *cache, unsigned class, bool may_make,
+                                  unsigned *nadopted)
 {
         struct pld_span *span = pop_span(&cache->manual.spans[class]);
         if (span)
@@ -233,7 +234,7 @@ static struct pld_span *next_span(struct pld_cache *cache, unsigned class, unsig
                 if (span)
                         return span;
         }
-        return new_span(cache, class);
+        return may_make ? new_span(cache, class) : NULL;
 }
 
 /* The current span has none to take, but some are lent (blocks.c, B3). It waits at the end of
@@ -247,20 +248,21 @@ static void put_aside(struct pld_cache *cache, struct pld_span *span)
 
 /* The span to go on with when the current one is used up; NULL: none, or enough is there. */
 static struct pld_span *follow_up(struct pld_cache *cache, unsigned class, bool enough,
-                                  unsigned *nadopted)
+                                  bool may_make, unsigned *nadopted)
 {
         struct pld_span *span = cache->manual.current[class];
         if (span != &pld_span_none && pld_blocks_are_lent(span)) {
                 put_aside(cache, span);
-                return enough ? NULL : new_span(cache, class);
+                return enough || !may_make ? NULL : new_span(cache, class);
         }
         if (span != &pld_span_none && !retire(cache, span))
                 return span;
-        return enough ? pop_span(&cache->manual.spans[class]) : next_span(cache, class, nadopted);
+        return enough ? pop_span(&cache->manual.spans[class])
+                      : next_span(cache, class, may_make, nadopted);
 }
 
 static unsigned take_blocks(struct pld_cache *cache, unsigned class, struct pld_block **to,
-                            unsigned most)
+                            unsigned most, bool may_make)
 {
         unsigned n = 0, nadopted = 0;
         for (;;) {
@@ -269,7 +271,7 @@ static unsigned take_blocks(struct pld_cache *cache, unsigned class, struct pld_
                         n += pld_blocks_take(span, to + n, most - n);
                 if (n == most)
                         return n;
-                struct pld_span *next = follow_up(cache, class, n > 0, &nadopted);
+                struct pld_span *next = follow_up(cache, class, n > 0, may_make, &nadopted);
                 if (!next)
                         return n;
                 if (next != span)
@@ -278,10 +280,10 @@ static unsigned take_blocks(struct pld_cache *cache, unsigned class, struct pld_
 }
 
 unsigned pld_manual_take(struct pld_cache *cache, unsigned class, struct pld_block **to,
-                         unsigned most)
+                         unsigned most, bool may_make)
 {
         enter(cache);
-        unsigned n = take_blocks(cache, class, to, most);
+        unsigned n = take_blocks(cache, class, to, most, may_make);
         leave(cache);
         return n;
 }
@@ -464,7 +466,7 @@ struct pld_block *pld_manual_shared(unsigned slice, unsigned class, bool strict)
                 shared->ready = true;
         }
         struct pld_block *block = NULL;
-        if (take_blocks(cache, class, &block, 1))
+        if (take_blocks(cache, class, &block, 1, true))
                 block->key = 0;
         pld_unlock(&shared->lock);
         return block;

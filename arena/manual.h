@@ -56,10 +56,10 @@ void pld_manual_empty(struct pld_cache *cache);
  * the fork came while it was being changed, and it must stay as it is. */
 bool pld_manual_empty_orphan(struct pld_cache *cache);
 
-/* Up to `most` blocks, which hold their keys; a new span is made for the first only.
- * How many; 0: no memory. */
+/* Up to `most` blocks, which hold their keys; a new span is made for the first only, and if
+ * it may be. How many; 0: no memory. */
 unsigned pld_manual_take(struct pld_cache *cache, unsigned class, struct pld_block **to,
-                         unsigned most);
+                         unsigned most, bool may_make);
 /* Blocks of the cache's own spans go back to them. True: the decay may have work (decay.h). */
 bool pld_manual_put_back(struct pld_cache *cache, struct pld_block *const blocks[], size_t n);
 /* Blocks of a span that is another's or nobody's, with their keys. They are the caller's

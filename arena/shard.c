@@ -78,7 +78,7 @@ unsigned pld_shard_take(struct polder_heap *heap, unsigned class, struct pld_blo
                         unsigned most)
 {
         struct pld_shard *shard = pld_shard_lock(heap);
-        unsigned n = pld_manual_take(&shard->cache, class, to, most);
+        unsigned n = pld_manual_take(&shard->cache, class, to, most, true);
         pld_unlock(&shard->lock);
         return n;
 }

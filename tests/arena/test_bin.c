@@ -374,3 +374,191 @@ Test(bin, a_bin_of_large_blocks_begins_with_one_and_works)
         cr_expect_leq(pld_cache_mine->bins.grown_bytes, 2 << 20);
         arena_test_nothing_left();
 }
+
+/* ---- The extra (N5) */
+
+enum { WIDE = 8192, NWIDE = 1000, ROUNDS = 12 };
+
+static struct pld_bin *bin_of_blocks(size_t nbytes)
+{
+        return &pld_cache_mine->bins.bin[pld_class_of_block(nbytes)];
+}
+
+static struct pld_bin *wide_bin(void)
+{
+        return bin_of_blocks(WIDE);
+}
+
+static size_t size_of(const struct pld_bin *bin)
+{
+        return (size_t)(bin->limit - bin->floor);
+}
+
+/* By turns as many are taken and freed. */
+static void swing_some(unsigned n, size_t nbytes)
+{
+        static _Thread_local void *blocks[NWIDE];
+        for (unsigned round = 0; round < ROUNDS; round++) {
+                for (unsigned i = 0; i < n; i++)
+                        cr_assert_not_null(blocks[i] = polder_malloc(nbytes));
+                for (unsigned i = 0; i < n; i++)
+                        polder_free(blocks[i]);
+        }
+        pld_manual_verify(pld_cache_mine);
+}
+
+static void swing(void)
+{
+        swing_some(NWIDE, WIDE);
+}
+
+Test(bin, who_takes_and_frees_many_large_blocks_by_turns_keeps_them)
+{
+        arena_test_start(1);
+        swing();
+        size_t nspans = pld_spans_live(), nheld = nbinned(WIDE);
+        cr_expect_geq(nheld, NWIDE);
+        swing();
+        cr_expect_eq(nbinned(WIDE), nheld);
+        cr_expect_eq(pld_spans_live(), nspans);
+        cr_expect_leq(size_of(wide_bin()) * WIDE, 8 << 20);
+        cr_expect_gt(pld_cache_mine->bins.extra_bytes, 0);
+        arena_test_nothing_left();
+}
+
+static bool is_narrow(void)
+{
+        return size_of(wide_bin()) == 128 && nbinned(WIDE) == 128 &&
+               pld_cache_mine->bins.extra_bytes == 0;
+}
+
+Test(bin, the_extra_goes_back_before_another_class_gets_a_span)
+{
+        arena_test_start(1);
+        void *few[20], *p = polder_malloc(100);
+        swing();
+        size_t used = pld_page_heap_used_bytes();
+        for (unsigned i = 0; i < 20; i++)
+                few[i] = polder_malloc(100);
+        cr_expect_gt(pld_cache_mine->bins.extra_bytes, 0, "a span that was there had some");
+        for (unsigned i = 0; i < 20; i++)
+                polder_free(few[i]);
+        polder_free(p);
+        p = polder_malloc(3000);
+        cr_expect(is_narrow());
+        cr_expect_lt(pld_page_heap_used_bytes(), used / 4);
+        pld_manual_verify(pld_cache_mine);
+        polder_free(p);
+        arena_test_nothing_left();
+}
+
+Test(bin, a_bin_that_is_emptied_has_no_extra)
+{
+        arena_test_start(1);
+        swing();
+        pld_bins_empty(pld_cache_mine);
+        cr_expect_eq(size_of(wide_bin()), 128);
+        cr_expect_eq(pld_cache_mine->bins.extra_bytes, 0);
+        arena_test_nothing_left();
+}
+
+enum { OTHER = 7000, NOTHER = 1200, ONE_IN = 4 };
+
+/* So that there are free blocks of the other class in spans that stay. */
+static void free_most(void **blocks)
+{
+        for (unsigned i = 0; i < NOTHER; i++)
+                if (i % ONE_IN)
+                        polder_free(blocks[i]);
+}
+
+Test(bin, the_extra_stays_where_the_span_is_for_the_same_class)
+{
+        static void *blocks[2 * NWIDE], *others[NOTHER];
+        arena_test_start(1);
+        for (unsigned i = 0; i < NOTHER; i++)
+                others[i] = polder_malloc(OTHER);
+        free_most(others);
+        swing();
+        size_t size = size_of(wide_bin());
+        swing_some(600, OTHER);
+        cr_assert_eq(size_of(wide_bin()), size);
+        cr_expect_gt(size_of(bin_of_blocks(OTHER)), 150);
+        for (unsigned i = 0; i < 2 * NWIDE; i++)
+                blocks[i] = polder_malloc(WIDE);
+        cr_expect_eq(size_of(wide_bin()), size);
+        cr_expect_leq(size_of(bin_of_blocks(OTHER)), 150);
+        for (unsigned i = 0; i < 2 * NWIDE; i++)
+                polder_free(blocks[i]);
+        for (unsigned i = 0; i < NOTHER; i += ONE_IN)
+                polder_free(others[i]);
+        arena_test_nothing_left();
+}
+
+Test(bin, the_extra_goes_back_before_a_large_block_gets_pages)
+{
+        arena_test_start(1);
+        swing();
+        void *p = polder_malloc(1 << 20);
+        cr_expect(is_narrow());
+        polder_free(p);
+        swing();
+        cr_expect_geq(nbinned(WIDE), NWIDE);
+        cr_expect_eq(polder_malloc(1 << 20), p);
+        cr_expect_geq(nbinned(WIDE), NWIDE, "this one had been kept");
+        polder_free(p);
+        arena_test_nothing_left();
+}
+
+enum { NSWINGERS = 6 };
+static pthread_barrier_t all_have;
+
+static void *swing_and_wait(void *unused)
+{
+        swing();
+        pthread_barrier_wait(&all_have);
+        pthread_barrier_wait(&all_have);
+        return unused;
+}
+
+Test(bin, threads_share_the_extra)
+{
+        pthread_t threads[NSWINGERS];
+        size_t before;
+        arena_test_start(1);
+        pthread_barrier_init(&all_have, NULL, NSWINGERS + 1);
+        for (unsigned i = 0; i < NSWINGERS; i++)
+                cr_assert_eq(pthread_create(&threads[i], NULL, swing_and_wait, NULL), 0);
+        pthread_barrier_wait(&all_have);
+        before = pld_manual_bytes();
+        pthread_barrier_wait(&all_have);
+        for (unsigned i = 0; i < NSWINGERS; i++)
+                pthread_join(threads[i], NULL);
+        cr_expect_geq(before, 32 << 20);
+        cr_expect_leq(before, (32 << 20) + NSWINGERS * (2 << 20));
+        arena_test_nothing_left();
+}
+
+static void *swing_alone(void *unused)
+{
+        swing();
+        cr_expect_geq(nbinned(WIDE), NWIDE);
+        return unused;
+}
+
+static void *swing_and_be_forgotten(void *unused)
+{
+        swing_alone(NULL);
+        pld_bins_init(&pld_cache_mine->bins); /* as a forked child does */
+        return unused;
+}
+
+Test(bin, the_extra_of_threads_that_ended_is_there_for_others)
+{
+        arena_test_start(1);
+        for (unsigned i = 0; i < NSWINGERS; i++)
+                arena_test_thread(swing_alone, NULL);
+        arena_test_nothing_left();
+        for (unsigned i = 0; i < NSWINGERS; i++)
+                arena_test_thread(swing_and_be_forgotten, NULL);
+}
