@@ -16,8 +16,10 @@
  * to fit in the growth, of which it leaves a half.
  *
  * A cycle costs handshakes, roots and wakes however little lives: so a small heap grows by a
- * *floor* in any case. For heaps that are larger than the floor the percentage means what it
- * says.
+ * *floor* in any case. While cycles take more than a tenth of the CPUs, as where much is
+ * allocated and little lives, the floor is stretched, a little after each, and it goes back
+ * when they take next to nothing (as the JVM's collectors size their heaps by GCTimeRatio). For
+ * heaps that are larger than the floor the percentage means what it says.
  *
  * A limit pulls the goal down, until collecting has taken more than half of the CPUs for a
  * while (a leaky bucket, as Go's): a program that only collects is of no use. From then on
@@ -34,7 +36,8 @@ enum {
         LEAST_ROOM = 1 << 20,      /* that a limit leaves */
         YOUNG_PART = 4,            /* of the room, to be allocated between young cycles */
         LEAST_YOUNG_ROOM = 4 << 20,
-        LEAST_SLACK = 2 << 20      /* past the goal, before the heap is too far */
+        LEAST_SLACK = 2 << 20,     /* past the goal, before the heap is too far */
+        MOST_STRETCH = 4           /* of the floor */
 };
 
 static const double share = 0.25;          /* of the CPUs, for a cycle */
@@ -42,6 +45,8 @@ static const double overshoot = 0.10;      /* of the goal, up to the bound */
 static const double least_runway = 0.1, most_runway = 0.6; /* of the room */
 static const double margin = 1.1;          /* of a runway, for what cannot be known */
 static const double patience = 1.25;       /* the debt, over the planned one, that is late */
+static const double much = 0.1, little = 0.025; /* of the CPUs, that cycles take lately */
+static const double memory = 0.5;          /* of what was lately, a full cycle later */
 
 static double at_most(double value, double most)
 {
@@ -65,11 +70,17 @@ static size_t smaller(size_t a, size_t b)
 
 /* ---- Goal and trigger ------------------------------------------------------------------ */
 
-static size_t goal_by_percent(const struct pld_heap_facts *facts)
+static size_t floor_now(const struct pld_governor *governor, const struct pld_heap_facts *facts)
+{
+        double stretched = at_least(governor->stretch, 1) * (double)facts->floor;
+        return larger(facts->floor, (size_t)at_most(stretched, (double)facts->most_floor));
+}
+
+static size_t goal_by_percent(const struct pld_governor *governor, const struct pld_heap_facts *facts)
 {
         if (facts->percent < 0)
                 return SIZE_MAX;
-        size_t grows = larger(facts->certain + facts->roots, facts->floor);
+        size_t grows = larger(facts->certain + facts->roots, floor_now(governor, facts));
         size_t growth = (size_t)((double)grows * facts->percent / 100);
         return larger(facts->certain + growth, facts->full_live + growth / 2);
 }
@@ -111,7 +122,7 @@ struct pld_aim pld_governor_aim(const struct pld_governor *governor,
                                 const struct pld_heap_facts *facts)
 {
         size_t base = facts->full_live;
-        size_t by_percent = goal_by_percent(facts), by_limit = goal_by_limit(governor, facts);
+        size_t by_percent = goal_by_percent(governor, facts), by_limit = goal_by_limit(governor, facts);
         size_t goal = larger(smaller(by_percent, by_limit), base); /* L1 */
         if (goal == SIZE_MAX)
                 return (struct pld_aim){ SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX };
@@ -191,6 +202,24 @@ static double runway_of(const struct pld_cycle_facts *facts)
         return margin * facts->born * (used / share) * ((1 - share) / (1 - used));
 }
 
+/* By what full cycles have taken, and the young ones between them. */
+static void stretch_floor(struct pld_governor *governor, const struct pld_cycle_facts *facts)
+{
+        governor->spent += facts->mark_cpu;
+        governor->passed += facts->span;
+        if (facts->young)
+                return;
+        double part = governor->spent / at_least(governor->passed, 1);
+        double stretch = at_least(governor->stretch, 1);
+        if (part > much)
+                stretch *= 1.5;
+        else if (part < little)
+                stretch /= 1.25;
+        governor->stretch = at_most(at_least(stretch, 1), MOST_STRETCH);
+        governor->spent *= memory;
+        governor->passed *= memory;
+}
+
 static void fill_bucket(struct pld_governor *governor, const struct pld_cycle_facts *facts)
 {
         double bucket = governor->bucket + facts->mark_cpu - 0.5 * facts->span;
@@ -210,6 +239,7 @@ void pld_governor_learn(struct pld_governor *governor, const struct pld_cycle_fa
                 double rest = at_least(facts->span - facts->mark_cpu, 0.05 * facts->span);
                 governor->room_for_half = smoothed(governor->room_for_half,
                                                    facts->allocated * facts->mark_cpu / rest);
+                stretch_floor(governor, facts);
         }
         fill_bucket(governor, facts);
 }

@@ -17,6 +17,8 @@ struct pld_governor {
         bool knows[2];         /* not known: taken for 1 */
         double runway[2];      /* bytes allocated while it runs, with its share of the CPUs */
         double room_for_half;  /* bytes between two cycles with which they take half the CPUs */
+        double stretch;        /* of the floor; 0: not known, taken for 1 */
+        double spent, passed;  /* CPU time lately: of cycles, and of all there was */
         double bucket;         /* CPU time of cycles above one half of what there was */
         bool limit_gives_way;
 };
@@ -28,7 +30,8 @@ struct pld_heap_facts {
         size_t certain;    /* of that, what was marked */
         size_t roots;
         size_t other;      /* backed for other things than the heap */
-        size_t floor;      /* what a heap grows by at 100 percent, be it ever so small */
+        size_t floor;      /* what a heap grows by at 100 percent, be it ever so small, */
+        size_t most_floor; /* and while collecting it takes much of the CPUs */
         size_t limit;      /* 0: none */
         int percent;       /* negative: the limit alone makes cycles */
 };

@@ -36,6 +36,7 @@ enum {
         TELL_BYTES = 32 << 10,
         LEAST_FLOOR = 32 << 20, MOST_FLOOR = 256 << 20,
         FLOOR_OF_THREAD = 16 << 20,
+        FLOOR_SHARE = 64,         /* of the machine's memory: no floor is stretched to more */
         GIVE_WAY_NS = 100000,
         ASSIST_BYTES = 32 << 10,  /* of scanning in one assist, at most, */
         ASSIST_BITE = 2 << 10,    /* so much at a time, */
@@ -94,6 +95,17 @@ static size_t floor_bytes(void)
         return wanted < LEAST_FLOOR ? LEAST_FLOOR : wanted > MOST_FLOOR ? MOST_FLOOR : wanted;
 }
 
+/* What it is stretched to while collecting takes much of the CPUs: one that was set is not. */
+static size_t most_floor_bytes(void)
+{
+        if (pld_settings.gc_floor)
+                return pld_settings.gc_floor;
+        size_t most = 0;
+        for (unsigned i = 0; i < pld_machine.nnodes; i++)
+                most += pld_machine.node[i].nbytes / FLOOR_SHARE;
+        return most < MOST_FLOOR ? most : MOST_FLOOR;
+}
+
 static struct pld_heap_facts heap_facts(void)
 {
         size_t now = pld_load_relaxed(&live);
@@ -104,6 +116,7 @@ static struct pld_heap_facts heap_facts(void)
                 .roots = pld_roots_bytes(),
                 .other = other_bytes(now),
                 .floor = floor_bytes(),
+                .most_floor = most_floor_bytes(),
                 .limit = pld_load_relaxed(&limit),
                 .percent = pld_settings.gc == POLDER_GC_OFF ? -1 : pld_load_relaxed(&percent),
         };

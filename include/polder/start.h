@@ -35,7 +35,9 @@ struct polder_options {
                                        * -1: while it pays */
         size_t gc_floor;              /* a heap grows by so much between collections, times
                                        * gc_percent / 100, however little lives; 0: 16 MiB for
-                                       * each thread that can run, 32 to 256 MiB in all */
+                                       * each thread that can run, 32 to 256 MiB in all, and
+                                       * while collecting takes more than a tenth of the CPUs
+                                       * up to four times that, but not more than 256 MiB */
 };
 
 void polder_options_init(struct polder_options *options);

@@ -417,6 +417,60 @@ Test(governor, a_tiny_heap_is_collected_once_a_floor, .timeout = 60)
         cr_expect(each > 24 && each < 34, SAYS(&world, "%.1f MiB a cycle", each));
 }
 
+static struct load hasty(double ms)
+{
+        return (struct load){ .rate = ms < 10000 ? 1.2 : 0.01, .live = 16 };
+}
+
+Test(governor, a_floor_is_stretched_while_collecting_takes_much_and_goes_back, .timeout = 60)
+{
+        struct world world = world_of("hasty", hasty);
+        world.seconds = 10;
+        struct run plain = simulate(&world, 0);
+        cr_expect_lt((double)plain.aim.goal, 80 * MIB);
+        world.facts.most_floor = 256 << 20;
+        struct run stretched = simulate(&world, 0);
+        cr_expect_gt((double)stretched.aim.goal, 128 * MIB);
+        cr_expect_lt(stretched.gc_cpu, 0.6 * plain.gc_cpu,
+                     SAYS(&world, "%.0f of %.0f ms", stretched.gc_cpu, plain.gc_cpu));
+        world.seconds = 120;
+        struct run calmed = simulate(&world, 0);
+        cr_expect_lt((double)calmed.aim.goal, 52 * MIB);
+}
+
+static void have_cycles(struct pld_governor *governor, unsigned n, double part, bool young)
+{
+        struct pld_cycle_facts cycle = { .young = young, .mark_cpu = part * 1e9, .mark_span = 1e9,
+                                         .span = 1e9, .second = 1e9 };
+        while (n-- > 0)
+                pld_governor_learn(governor, &cycle);
+}
+
+/* What an empty heap may grow to. */
+static double goal_of(const struct pld_governor *governor, size_t most_floor)
+{
+        struct pld_heap_facts facts = { .percent = 100, .floor = 32 << 20,
+                                        .most_floor = most_floor };
+        return (double)pld_governor_aim(governor, &facts).goal / MIB;
+}
+
+Test(governor, a_floor_is_stretched_within_bounds_and_after_full_cycles)
+{
+        struct pld_governor governor = { 0 };
+        have_cycles(&governor, 20, 0.05, false);
+        cr_expect_float_eq(goal_of(&governor, 1 << 30), 32, 1, "that is not much");
+        have_cycles(&governor, 20, 0.2, true);
+        cr_expect_float_eq(goal_of(&governor, 1 << 30), 32, 1, "young cycles alone");
+        have_cycles(&governor, 1, 0.2, false);
+        cr_expect_float_eq(goal_of(&governor, 1 << 30), 48, 1);
+        have_cycles(&governor, 20, 0.2, false);
+        cr_expect_float_eq(goal_of(&governor, 1 << 30), 128, 1);
+        cr_expect_float_eq(goal_of(&governor, 64 << 20), 64, 1, "so much there may be");
+        cr_expect_float_eq(goal_of(&governor, 16 << 20), 32, 1, "never less than itself");
+        have_cycles(&governor, 5, 0, false);
+        cr_expect_lt(goal_of(&governor, 1 << 30), 127, "what was long ago is forgotten");
+}
+
 /* ---- With a limit ---------------------------------------------------------------------------- */
 
 static struct world limited(struct load (*load)(double), double live, double ncpus,
