@@ -82,12 +82,18 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_STATES = 40000000, WALK_STEPS = 3000000 };
+enum { MAX_STATES = 40000000, QUICK_STEPS = 300000, WALK_STEPS = 1500000, LONG_STEPS = 6000000 };
+
+enum tier {
+        QUICK,    /* always */
+        ORDINARY, /* left out by -q */
+        LONG      /* by -l alone: the largest, in which no mutant needs to be to lose its object */
+};
 
 struct world {
         const char *name;
         struct rules rules;
-        bool large; /* left out by -q */
+        enum tier tier;
 };
 
 struct fault {
@@ -99,37 +105,37 @@ struct fault {
 #define TIED .bounds = { 2, 3, 0, 2, 0, 1 }, .lean = true
 
 static const struct world worlds[] = {
-        { "basic", { .bounds = { 2, 3, 1, 1, 1 } }, false },
-        { "run of two cells", { .bounds = { 2, 3, 1, 1, 2 } }, false },
-        { "two fields", { .bounds = { 2, 3, 2, 1, 1 } }, false },
-        { "four cells", { .bounds = { 2, 4, 1, 1, 1 } }, false },
-        { "three threads", { .bounds = { 3, 3, 1, 1, 1 } }, true },
-        { "two slots, two fields", { .bounds = { 2, 2, 2, 2, 1 } }, true },
-        { "two slots, three cells", { .bounds = { 2, 3, 1, 2, 1 } }, true },
-        { "flush rounds", { .bounds = { 2, 3, 1, 1, 1 }, .rounds = true }, false },
-        { "compare-exchange", { .bounds = { 2, 2, 1, 1, 1 }, .cas = true }, false },
-        { "compare-exchange, three cells", { .bounds = { 2, 3, 1, 1, 1 }, .cas = true }, true },
-        { "locked slots", { .bounds = { 2, 3, 1, 1, 1 }, .store = STORE_LOCKED }, false },
-        { "settled", { .bounds = { 2, 2, 1, 1, 1 }, .store = STORE_LOADS, .settle = true }, false },
+        { "basic", { .bounds = { 2, 3, 1, 1, 1 } }, QUICK },
+        { "run of two cells", { .bounds = { 2, 3, 1, 1, 2 } }, QUICK },
+        { "two fields", { .bounds = { 2, 3, 2, 1, 1 } }, QUICK },
+        { "four cells", { .bounds = { 2, 4, 1, 1, 1 } }, QUICK },
+        { "three threads", { .bounds = { 3, 3, 1, 1, 1 } }, ORDINARY },
+        { "two slots, two fields", { .bounds = { 2, 2, 2, 2, 1 } }, ORDINARY },
+        { "two slots, three cells", { .bounds = { 2, 3, 1, 2, 1 } }, LONG },
+        { "flush rounds", { .bounds = { 2, 3, 1, 1, 1 }, .rounds = true }, QUICK },
+        { "compare-exchange", { .bounds = { 2, 2, 1, 1, 1 }, .cas = true }, QUICK },
+        { "compare-exchange, three cells", { .bounds = { 2, 3, 1, 1, 1 }, .cas = true }, ORDINARY },
+        { "locked slots", { .bounds = { 2, 3, 1, 1, 1 }, .store = STORE_LOCKED }, QUICK },
+        { "settled", { .bounds = { 2, 2, 1, 1, 1 }, .store = STORE_LOADS, .settle = true }, QUICK },
         { "settled, three cells",
           { .bounds = { 2, 3, 1, 1, 1 }, .store = STORE_LOADS, .settle = true },
-          true },
-        { "generations", { .bounds = { 2, 3, 1, 1, 1 }, .ages = true }, false },
+          ORDINARY },
+        { "generations", { .bounds = { 2, 3, 1, 1, 1 }, .ages = true }, QUICK },
         { "generations, compare-exchange",
           { .bounds = { 2, 2, 1, 1, 1 }, .ages = true, .cas = true },
-          false },
-        { "generations, two slots", { .bounds = { 2, 2, 1, 2, 1 }, .ages = true }, false },
-        { "generations, two fields", { .bounds = { 2, 2, 2, 1, 1 }, .ages = true }, false },
-        { "generations, four cells", { .bounds = { 2, 4, 1, 1, 1 }, .ages = true }, true },
-        { "generations, three threads", { .bounds = { 3, 2, 1, 1, 1 }, .ages = true }, false },
-        { "ties", { TIED }, false },
-        { "ties, values that are keys", { TIED, .own_key = true }, true },
+          QUICK },
+        { "generations, two slots", { .bounds = { 2, 2, 1, 2, 1 }, .ages = true }, QUICK },
+        { "generations, two fields", { .bounds = { 2, 2, 2, 1, 1 }, .ages = true }, QUICK },
+        { "generations, four cells", { .bounds = { 2, 4, 1, 1, 1 }, .ages = true }, LONG },
+        { "generations, three threads", { .bounds = { 3, 2, 1, 1, 1 }, .ages = true }, QUICK },
+        { "ties", { TIED }, QUICK },
+        { "ties, values that are keys", { TIED, .own_key = true }, ORDINARY },
         { "plain into unpublished",
           { .bounds = { 2, 3, 1, 1, 1 }, .mutant = MUTANT_PLAIN_OLDER },
-          false },
+          QUICK },
         { "plain into unpublished, two slots",
           { .bounds = { 2, 2, 2, 2, 1 }, .mutant = MUTANT_PLAIN_OLDER },
-          true },
+          LONG },
 };
 
 #define TWO_SLOTS .bounds = { 2, 2, 1, 2, 1 }
@@ -227,7 +233,7 @@ static const struct fault mutants[] = {
 };
 
 struct options {
-        bool verbose, quick;
+        bool verbose, quick, longest;
         uint64_t seed;
         const char *part; /* of a name */
 };
@@ -246,13 +252,18 @@ static bool is_wanted(const char *name, const struct options *o)
         return !o->part || strstr(name, o->part);
 }
 
+static bool is_in_tier(enum tier tier, const struct options *o)
+{
+        return o->longest ? tier == LONG : tier == QUICK || (tier == ORDINARY && !o->quick);
+}
+
 static void check_world(const struct world *w, const struct options *o)
 {
         const struct bounds *b = &w->rules.bounds;
         struct verdict v;
         bool right;
 
-        if ((w->large && o->quick) || !is_wanted(w->name, o))
+        if (!is_in_tier(w->tier, o) || !is_wanted(w->name, o))
                 return;
         v = explore_all(&w->rules, true, MAX_STATES, stdout);
         right = count(v.complete && v.nflips && !v.wrong);
@@ -282,6 +293,11 @@ static void check_mutant(const struct fault *w, const struct options *o)
         fflush(stdout);
 }
 
+static size_t walk_steps(const struct options *o)
+{
+        return o->longest ? LONG_STEPS : o->quick ? QUICK_STEPS : WALK_STEPS;
+}
+
 /* Sizes that can't be exhausted; the seed tells a walk. */
 static void check_walk(const struct fault *w, const struct options *o)
 {
@@ -291,7 +307,7 @@ static void check_walk(const struct fault *w, const struct options *o)
         if (!is_wanted(w->name, o))
                 return;
         rules.bounds = (struct bounds){ 3, 6, 2, 2, 2, w->rules.bounds.ties };
-        v = explore_walk(&rules, o->seed, o->quick ? WALK_STEPS / 10 : WALK_STEPS);
+        v = explore_walk(&rules, o->seed, walk_steps(o));
         printf("walk: %s (3 threads, 6 cells, 2 fields, 2 slots, run 2), seed %llu: "
                "steps=%zu flips=%zu %s\n",
                w->name, (unsigned long long)o->seed, v.nsteps, v.nflips,
@@ -303,8 +319,9 @@ static void check_walk(const struct fault *w, const struct options *o)
 
 static void usage(void)
 {
-        fprintf(stderr, "usage: cycle_model [-q] [-v] [-s SEED] [-n PART]\n"
+        fprintf(stderr, "usage: cycle_model [-q | -l] [-v] [-s SEED] [-n PART]\n"
                         "  -q  leave out the large worlds; so does MODEL_QUICK in the environment\n"
+                        "  -l  only the largest worlds, left out otherwise, and long walks\n"
                         "  -v  print how each mutant loses its object\n"
                         "  -s  seed of the random walks (1)\n"
                         "  -n  only what has PART in its name\n");
@@ -316,10 +333,13 @@ static struct options read_options(int argc, char **argv)
         struct options o = { .seed = 1, .quick = getenv("MODEL_QUICK") != NULL };
         int letter;
 
-        while ((letter = getopt(argc, argv, "qvs:n:")) != -1) {
+        while ((letter = getopt(argc, argv, "qlvs:n:")) != -1) {
                 switch (letter) {
                 case 'q':
                         o.quick = true;
+                        break;
+                case 'l':
+                        o.longest = true;
                         break;
                 case 'v':
                         o.verbose = true;
@@ -349,7 +369,7 @@ int main(int argc, char **argv)
         };
         struct options o = read_options(argc, argv);
 
-        for (size_t i = 0; i < sizeof mutants / sizeof *mutants; i++)
+        for (size_t i = 0; !o.longest && i < sizeof mutants / sizeof *mutants; i++)
                 check_mutant(&mutants[i], &o);
         for (size_t i = 0; i < sizeof walks / sizeof *walks; i++)
                 check_walk(&walks[i], &o);

@@ -9,7 +9,7 @@ EXTRA_DIST += tests/stress/run
 SOAK_SECONDS = 3600
 EXTRA_DIST += tests/stress/soak
 .PHONY: soak
-soak: tests/stress/stress
+soak: tests/stress/stress tests/model/cycle_model
 	top_builddir=. $(top_srcdir)/tests/stress/soak $(SOAK_SECONDS)
 
 # The real code, broken on purpose.
