@@ -6,17 +6,14 @@
 
 #include <unistd.h>
 
-enum { HUGE_PAGE = 2 << 20 };
+enum { HUGE_PAGE = 2 << 20, NTHREADS = 24 };
 
-static size_t grow(size_t nhuge)
-{
-        return pld_page_heap_grow(0, nhuge * HUGE_PAGE, false);
-}
-
-/* Takes huge pages until none is idle. */
-static void take_all(void)
+/* A heap of so many huge pages, of which none is idle. */
+static void start_dry(size_t nhuge)
 {
         struct pld_run run;
+        arena_test_start(1);
+        pld_page_heap_grow(0, nhuge * HUGE_PAGE, false);
         while (pld_page_heap_idle_bytes() > 0)
                 cr_assert_eq(pld_page_heap_alloc(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES, true, &run), 0);
 }
@@ -32,9 +29,7 @@ static bool comes_to(size_t nidle)
 
 Test(ahead, a_heap_that_was_dry_has_one_ready, .timeout = 60)
 {
-        arena_test_start(1);
-        grow(16);
-        take_all();
+        start_dry(16);
         cr_expect_eq(pld_ahead_grown(), 0, "nobody has waited yet");
         pld_ahead_was_dry(0);
         cr_expect(comes_to(1));
@@ -46,9 +41,7 @@ Test(ahead, a_heap_that_was_dry_has_one_ready, .timeout = 60)
 
 Test(ahead, what_is_ready_doubles_up_to_a_share_of_the_heap, .timeout = 120)
 {
-        arena_test_start(1);
-        grow(130);
-        take_all();
+        start_dry(130);
         pld_ahead_was_dry(0);
         cr_expect(comes_to(1));
         pld_ahead_was_dry(0);
@@ -59,9 +52,7 @@ Test(ahead, what_is_ready_doubles_up_to_a_share_of_the_heap, .timeout = 120)
 
 Test(ahead, a_small_heap_has_nothing_ready, .timeout = 60)
 {
-        arena_test_start(1);
-        grow(4);
-        take_all();
+        start_dry(4);
         pld_ahead_was_dry(0);
         cr_expect(comes_to(0));
         cr_expect_eq(pld_ahead_grown(), 0);
@@ -69,9 +60,7 @@ Test(ahead, a_small_heap_has_nothing_ready, .timeout = 60)
 
 Test(ahead, a_limit_is_left_to_those_who_allocate, .timeout = 60)
 {
-        arena_test_start(1);
-        grow(16);
-        take_all();
+        start_dry(16);
         size_t backed = pld_page_heap_backed_bytes();
         pld_ahead_set_limit(backed + HUGE_PAGE - 1);
         pld_ahead_was_dry(0);
@@ -87,9 +76,7 @@ Test(ahead, a_limit_is_left_to_those_who_allocate, .timeout = 60)
 
 Test(ahead, what_has_decayed_is_not_fetched_again, .timeout = 60)
 {
-        arena_test_start(1);
-        grow(16);
-        take_all();
+        start_dry(16);
         pld_ahead_was_dry(0);
         cr_expect(comes_to(1));
         pld_page_heap_release(UINT64_MAX);
@@ -107,18 +94,20 @@ static void *make_room(void *unused)
         return unused;
 }
 
-Test(ahead, of_many_that_find_nothing_at_once_few_fetch, .timeout = 60)
+static void make_room_at_once(void)
 {
-        enum { NTHREADS = 24 };
         pthread_t threads[NTHREADS];
-        arena_test_start(1);
-        grow(4);
-        take_all();
-        pld_fake_before_populate(take_long);
         for (unsigned i = 0; i < NTHREADS; i++)
                 cr_assert_eq(pthread_create(&threads[i], NULL, make_room, NULL), 0);
         for (unsigned i = 0; i < NTHREADS; i++)
                 pthread_join(threads[i], NULL);
+}
+
+Test(ahead, of_many_that_find_nothing_at_once_few_fetch, .timeout = 60)
+{
+        start_dry(4);
+        pld_fake_before_populate(take_long);
+        make_room_at_once();
         size_t nidle = pld_page_heap_idle_bytes() / HUGE_PAGE;
         cr_expect_gt(nidle, 0);
         cr_expect_leq(nidle, pld_machine.ncpus, "%zu", nidle);
@@ -127,15 +116,8 @@ Test(ahead, of_many_that_find_nothing_at_once_few_fetch, .timeout = 60)
 
 Test(ahead, nobody_waits_for_what_cannot_be_had, .timeout = 60)
 {
-        enum { NTHREADS = 24 };
-        pthread_t threads[NTHREADS];
-        arena_test_start(1);
-        grow(4);
-        take_all();
+        start_dry(4);
         pld_page_heap_set_limit(pld_page_heap_backed_bytes());
-        for (unsigned i = 0; i < NTHREADS; i++)
-                cr_assert_eq(pthread_create(&threads[i], NULL, make_room, NULL), 0);
-        for (unsigned i = 0; i < NTHREADS; i++)
-                pthread_join(threads[i], NULL);
+        make_room_at_once();
         cr_expect_eq(pld_page_heap_idle_bytes(), 0);
 }

@@ -54,10 +54,7 @@ static void *allocate(void *unused)
 
 Test(cache, a_thread_over_the_limit_is_served_all_the_same)
 {
-        struct pld_arena_settings settings = arena_test_settings();
-        settings.max_caches = 1;
-        arena_test_start_as(1, &settings);
-        polder_free(polder_malloc(64));
+        arena_test_start_one_cache();
         arena_test_thread(allocate, NULL);
         cr_expect_eq(pld_caches_live(), 1);
         for (unsigned i = 0; i < PLD_COUNT_OF(blocks); i++)

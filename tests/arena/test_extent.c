@@ -110,12 +110,18 @@ Test(extent, each_size_of_pages_has_extents_of_its_own)
         cr_expect_eq(told.extent[1].page_bytes, (size_t)sysconf(_SC_PAGESIZE));
 }
 
-Test(extent, other_than_0_ends_the_walk_and_is_returned)
+/* A huge page on each of two nodes; who is told of one will hear of no other. */
+static void start_with_two(void)
 {
         arena_test_start(2);
         take(0, 1);
         take(1, 1);
         told.answer = STOP;
+}
+
+Test(extent, other_than_0_ends_the_walk_and_is_returned)
+{
+        start_with_two();
         cr_expect_eq(polder_extents(note, NULL), STOP);
         cr_expect_eq(told.n, 1);
 }
@@ -206,10 +212,7 @@ Test(extent, there_is_one_listener_at_a_time)
 
 Test(extent, a_listener_that_refuses_what_is_there_is_none)
 {
-        arena_test_start(2);
-        take(0, 1);
-        take(1, 1);
-        told.answer = STOP;
+        start_with_two();
         cr_expect_eq(polder_on_extent(note, NULL), STOP);
         cr_expect_eq(told.n, 1);
         cr_expect(!pld_extent_is_watched());

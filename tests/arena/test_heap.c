@@ -445,8 +445,6 @@ Test(heap, a_realloc_of_mallocs_block_dies, .signal = SIGABRT)
 enum { NTHREADS = 4 };
 
 static _Atomic(char *) handed_over[64];
-static _Atomic bool stop;
-static _Atomic unsigned nbusy;
 
 /* Blocks change hands through a table; whoever gets one looks at it and frees it. */
 static void exchange_one(struct polder_heap *heap, struct pld_random *random)
@@ -469,10 +467,10 @@ static void exchange_one(struct polder_heap *heap, struct pld_random *random)
 static void *share(void *heap)
 {
         struct pld_random random = pld_random_seeded((uintptr_t)&random);
-        for (unsigned i = 0; i < 30000 && !pld_load_relaxed(&stop); i++) {
+        for (unsigned i = 0; i < 30000 && !pld_load_relaxed(&arena_test_over); i++) {
                 exchange_one(heap, &random);
                 if (i == 0)
-                        pld_add_relaxed(&nbusy, 1);
+                        pld_add_relaxed(&arena_test_nbusy, 1);
         }
         return NULL;
 }
@@ -492,8 +490,9 @@ Test(heap, threads_share_it_and_hand_its_blocks_around, .timeout = 300)
         }
 }
 
-static int child(struct polder_heap *heap)
+static int child(void *arg)
 {
+        struct polder_heap *heap = arg;
         for (unsigned i = 0; i < PLD_COUNT_OF(handed_over); i++)
                 polder_free(handed_over[i]);
         for (unsigned i = 0; i < 1000; i++) {
@@ -514,24 +513,8 @@ static int child(struct polder_heap *heap)
 
 Test(heap, a_forked_child_has_heaps_while_threads_used_them_in_the_parent, .timeout = 300)
 {
-        enum { FORKS = 30 };
-        pthread_t threads[NTHREADS];
         arena_test_start(2);
         struct polder_heap *heap = make();
-        for (unsigned i = 0; i < NTHREADS; i++)
-                pthread_create(&threads[i], NULL, share, heap);
-        while (pld_load_relaxed(&nbusy) < NTHREADS)
-                usleep(1000);
-        for (unsigned i = 0; i < FORKS; i++) {
-                pid_t pid = fork();
-                if (pid == 0)
-                        _exit(child(heap));
-                int status;
-                cr_assert_eq(waitpid(pid, &status, 0), pid);
-                cr_assert_eq(status, 0);
-        }
-        pld_store_relaxed(&stop, true);
-        for (unsigned i = 0; i < NTHREADS; i++)
-                pthread_join(threads[i], NULL);
+        arena_test_fork_beside(NTHREADS, share, 30, child, heap);
         finish(heap);
 }

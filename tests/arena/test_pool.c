@@ -364,8 +364,6 @@ Test(pool, a_thread_may_use_more_pools_than_it_has_seats_for)
 
 enum { NTHREADS = 12, MOST = 100 };
 
-static _Atomic bool stop;
-static _Atomic unsigned nstarted;
 
 static void hold_for_a_moment(struct polder_pool *pool, struct pld_random *random, uintptr_t name)
 {
@@ -389,10 +387,10 @@ static void *churn(void *pool)
 {
         uintptr_t name = (uintptr_t)&name;
         struct pld_random random = { .state = name };
-        for (unsigned i = 0; i < 20000 && !pld_load_relaxed(&stop); i++) {
+        for (unsigned i = 0; i < 20000 && !pld_load_relaxed(&arena_test_over); i++) {
                 hold_for_a_moment(pool, &random, name);
                 if (i == 0)
-                        pld_add_relaxed(&nstarted, 1);
+                        pld_add_relaxed(&arena_test_nbusy, 1);
         }
         return NULL;
 }
@@ -450,8 +448,8 @@ Test(pool, no_two_threads_have_one_object, .timeout = 300)
 static void *keep_a_hand(void *pool)
 {
         polder_pool_put(pool, polder_pool_get(pool));
-        pld_add_relaxed(&nstarted, 1);
-        while (!pld_load_relaxed(&stop))
+        pld_add_relaxed(&arena_test_nbusy, 1);
+        while (!pld_load_relaxed(&arena_test_over))
                 pld_pause();
         return NULL;
 }
@@ -462,7 +460,7 @@ Test(pool, a_forked_child_has_what_its_parents_threads_had_at_hand)
         arena_test_start(1);
         struct polder_pool *pool = make(2000, 16);
         pthread_create(&thread, NULL, keep_a_hand, pool);
-        while (!pld_load_relaxed(&nstarted))
+        while (!pld_load_relaxed(&arena_test_nbusy))
                 pld_pause();
         cr_expect_lt(get_all(pool), 2000);
         pld_pool_fork_prepare();
@@ -474,7 +472,7 @@ Test(pool, a_forked_child_has_what_its_parents_threads_had_at_hand)
                 ;
         cr_expect_eq(polder_pool_in_use(pool), 2000);
         pld_pool_verify(pool);
-        pld_store_relaxed(&stop, true);
+        pld_store_relaxed(&arena_test_over, true);
         pthread_join(thread, NULL);
 }
 
@@ -482,21 +480,23 @@ Test(pool, a_forked_child_has_what_its_parents_threads_had_at_hand)
 static void *carry(void *pool)
 {
         void *some[MOST];
-        for (bool first = true; !pld_load_relaxed(&stop); first = false) {
+        for (bool first = true; !pld_load_relaxed(&arena_test_over); first = false) {
                 if (polder_pool_get_bulk(pool, some, MOST) == 0)
                         polder_pool_put_bulk(pool, some, MOST);
                 if (first)
-                        pld_add_relaxed(&nstarted, 1);
+                        pld_add_relaxed(&arena_test_nbusy, 1);
         }
         return NULL;
 }
 
-static int child(struct polder_pool *pool)
+enum { FORKERS = 3 };
+
+static int child(void *pool)
 {
         pld_pool_verify(pool);
         size_t n = get_all(pool);
         /* But for what the others had out, or on the way. */
-        if (n < 20000 - 3 * 2 * MOST)
+        if (n < 20000 - FORKERS * 2 * MOST)
                 return 1;
         for (size_t i = 0; i < n; i++)
                 ((uintptr_t *)objects[i])[1] = i;
@@ -510,24 +510,8 @@ static int child(struct polder_pool *pool)
 
 Test(pool, a_forked_child_uses_it_while_threads_did_in_the_parent, .timeout = 300)
 {
-        enum { FORKS = 100, FORKERS = 3 };
-        pthread_t threads[FORKERS];
         arena_test_start(1);
         struct polder_pool *pool = make(20000, 16);
-        for (unsigned i = 0; i < FORKERS; i++)
-                pthread_create(&threads[i], NULL, carry, pool);
-        while (pld_load_relaxed(&nstarted) < FORKERS)
-                usleep(1000);
-        for (unsigned i = 0; i < FORKS; i++) {
-                pid_t pid = fork();
-                if (pid == 0)
-                        _exit(child(pool));
-                int status;
-                cr_assert_eq(waitpid(pid, &status, 0), pid);
-                cr_assert_eq(status, 0);
-        }
-        pld_store_relaxed(&stop, true);
-        for (unsigned i = 0; i < FORKERS; i++)
-                pthread_join(threads[i], NULL);
+        arena_test_fork_beside(FORKERS, carry, 100, child, pool);
         destroy_unused(pool);
 }

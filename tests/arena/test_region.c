@@ -136,10 +136,7 @@ Test(scratch, the_stack_goes_with_the_thread)
 
 Test(scratch, a_thread_over_the_limit_on_caches_has_one_too)
 {
-        struct pld_arena_settings settings = arena_test_settings();
-        settings.max_caches = 1;
-        arena_test_start_as(1, &settings);
-        polder_free(polder_malloc(1));
+        arena_test_start_one_cache();
         arena_test_thread(leave_scratch_behind, NULL);
         cr_expect_eq(pld_region_bytes(), 0);
         arena_test_nothing_left();

@@ -118,6 +118,14 @@ static inline void collect_both_ways(void)
         cr_assert_eq(polder_collect(POLDER_STOP_THE_WORLD), 0);
 }
 
+/* What fn makes, on a thread that has ended since, has seen a cycle of each kind. */
+static inline void *make_and_collect(void *(*fn)(void *))
+{
+        void *result = on_a_thread(fn, NULL);
+        collect_both_ways();
+        return result;
+}
+
 static inline struct polder_stats stats_now(void)
 {
         struct polder_stats stats = { .struct_size = sizeof stats };

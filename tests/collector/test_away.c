@@ -7,7 +7,7 @@
 #include "numa/os.h"
 
 static _Atomic unsigned nsteps, nrounds;
-static _Atomic bool may_enter, has_entered, stays_inside, is_inside;
+static _Atomic bool may_enter, is_entering, has_entered, stays_inside, is_inside;
 static struct pld_thread *_Atomic served;
 
 static void count_it(struct pld_thread *thread)
@@ -23,17 +23,28 @@ static void mask_signals(void)
         cr_assert_eq(pthread_sigmask(SIG_SETMASK, &all, NULL), 0);
 }
 
-/* Neither a poll nor a way into Polder until it may; then this one. */
-static void run_outside_then(struct hold *hold, void (*enter)(void))
+static void be_served(struct hold *hold)
 {
         mask_signals();
         pld_store_release(&served, pld_thread_self());
         pld_store_release(&hold->ready, true);
-        while (!pld_load_acquire(&may_enter))
-                pld_add_relaxed(&nrounds, 1);
+}
+
+static void come_in(struct hold *hold, void (*enter)(void))
+{
+        pld_store_release(&is_entering, true);
         enter();
         pld_store_release(&has_entered, true);
         poll_until(&hold->done);
+}
+
+/* Neither a poll nor a way into Polder until it may; then this one. */
+static void run_outside_then(struct hold *hold, void (*enter)(void))
+{
+        be_served(hold);
+        while (!pld_load_acquire(&may_enter))
+                pld_add_relaxed(&nrounds, 1);
+        come_in(hold, enter);
 }
 
 static void allocate(void)
@@ -109,6 +120,7 @@ static void enter_during_a_stop(void (*how)(struct hold *))
         for (unsigned i = 0; i < 10; i++)
                 await_rounds(); /* it runs on, outside */
         pld_store_release(&may_enter, true);
+        await(&is_entering);
         usleep(5000);
         cr_expect_not(pld_load_acquire(&has_entered), "but waits where it enters");
         pld_threads_resume_locked();
@@ -185,18 +197,14 @@ Test(away, what_is_inside_is_not_served, .timeout = 60)
 /* A safepoint asks for nothing that a stop takes away, nor does it end one. */
 static void poll_outside(struct hold *hold)
 {
-        polder_new(node_layout);
-        mask_signals();
-        pld_store_release(&served, pld_thread_self());
-        pld_store_release(&hold->ready, true);
+        allocate();
+        be_served(hold);
         while (!pld_load_acquire(&may_enter)) {
                 pld_add_relaxed(&nrounds, 1);
                 if (pld_load_acquire(&nsteps))
                         polder_safepoint();
         }
-        polder_new(node_layout);
-        pld_store_release(&has_entered, true);
-        poll_until(&hold->done);
+        come_in(hold, allocate);
 }
 
 Test(away, who_is_held_while_it_runs_may_poll, .timeout = 60)

@@ -76,8 +76,7 @@ static void *make_cycle(void *arg)
 Test(ephemeron, a_key_that_only_its_own_value_refers_to_dies, .timeout = 60)
 {
         start();
-        on_a_thread(make_cycle, NULL);
-        collect_both_ways();
+        make_and_collect(make_cycle);
         cr_expect_not(is_alive(0) || is_alive(1));
 }
 
@@ -150,8 +149,7 @@ static void *make_many(void *arg)
 Test(ephemeron, one_key_may_have_many, .timeout = 60)
 {
         start();
-        on_a_thread(make_many, NULL);
-        collect_both_ways();
+        make_and_collect(make_many);
         cr_expect(is_alive(0) && is_alive(1));
         polder_store(&roots[1], NULL);
         collect_both_ways();
@@ -170,7 +168,31 @@ static struct node *far_from(void *object)
         return list;
 }
 
-static void *make_many_of_a_late_key(void *arg)
+/* The value of a node in roots[0], to which the object at the far end of roots[1] leads, too. */
+static struct node *(*late_get)(void *far, struct node *node);
+
+/* Each has its node's number. */
+static void *get_each(void *unused)
+{
+        struct node *end = roots[1];
+        while (!polder_load(&end->other))
+                end = polder_load(&end->next);
+        for (struct node *node = roots[0]; node; node = polder_load(&node->next)) {
+                struct node *value = late_get(polder_load(&end->other), node);
+                cr_assert(polder_size_of(value) && value->value == node->value);
+        }
+        return unused;
+}
+
+static void expect_all_kept(void *(*maker)(void *), struct node *(*getter)(void *, struct node *))
+{
+        start();
+        late_get = getter;
+        make_and_collect(maker);
+        on_a_thread(get_each, NULL);
+}
+
+static void *make_many_of_a_late_key(void *unused)
 {
         struct node *key = node_new(NULL, 1), *list = NULL;
         for (uintptr_t i = 0; i < MANY; i++) {
@@ -180,31 +202,20 @@ static void *make_many_of_a_late_key(void *arg)
         }
         polder_store(&roots[0], list);
         polder_store(&roots[1], far_from(key));
-        return arg;
+        return unused;
 }
 
-static void *get_many_of_a_late_key(void *arg)
+static struct node *get_of_a_late_key(void *key, struct node *node)
 {
-        struct node *key = roots[1];
-        while (!polder_load(&key->other))
-                key = polder_load(&key->next);
-        key = polder_load(&key->other);
-        for (struct node *list = roots[0]; list; list = polder_load(&list->next)) {
-                struct node *value = polder_ephemeron_get((void *)polder_load(&list->other), key);
-                cr_assert(polder_size_of(value) && value->value == list->value);
-        }
-        return arg;
+        return polder_ephemeron_get((void *)polder_load(&node->other), key);
 }
 
 Test(ephemeron, one_key_may_have_many_and_be_marked_after_all_of_them, .timeout = 120)
 {
-        start();
-        on_a_thread(make_many_of_a_late_key, NULL);
-        collect_both_ways();
-        on_a_thread(get_many_of_a_late_key, NULL);
+        expect_all_kept(make_many_of_a_late_key, get_of_a_late_key);
 }
 
-static void *make_many_of_a_late_table(void *arg)
+static void *make_many_of_a_late_table(void *unused)
 {
         struct polder_weak_table *table = polder_weak_table_new();
         struct node *keys = NULL;
@@ -214,27 +225,17 @@ static void *make_many_of_a_late_table(void *arg)
         }
         polder_store(&roots[0], keys);
         polder_store(&roots[1], far_from(table));
-        return arg;
+        return unused;
 }
 
-static void *get_many_of_a_late_table(void *arg)
+static struct node *get_of_a_late_table(void *table, struct node *key)
 {
-        struct node *end = roots[1];
-        while (!polder_load(&end->other))
-                end = polder_load(&end->next);
-        for (struct node *key = roots[0]; key; key = polder_load(&key->next)) {
-                struct node *value = polder_weak_table_get((void *)polder_load(&end->other), key);
-                cr_assert(polder_size_of(value) && value->value == key->value);
-        }
-        return arg;
+        return polder_weak_table_get(table, key);
 }
 
 Test(ephemeron, one_table_may_have_many_and_be_marked_after_all_keys, .timeout = 120)
 {
-        start();
-        on_a_thread(make_many_of_a_late_table, NULL);
-        collect_both_ways();
-        on_a_thread(get_many_of_a_late_table, NULL);
+        expect_all_kept(make_many_of_a_late_table, get_of_a_late_table);
 }
 
 static void note_tie(const struct pld_tie *tie, void *arg)

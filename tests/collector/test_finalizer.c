@@ -153,8 +153,7 @@ static void *set_with_all_blocked(void *unused)
 Test(finalizer, their_thread_takes_no_signals_of_the_program, .timeout = 60)
 {
         collected_start();
-        on_a_thread(set_with_all_blocked, NULL);
-        collect_both_ways();
+        make_and_collect(set_with_all_blocked);
         await_finalized(4);
 }
 

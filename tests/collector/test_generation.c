@@ -1,4 +1,4 @@
-#include "tests/collector/collector_test.h"
+#include "tests/collector/test_thread.h"
 
 #include "collector/cycle.h"
 #include "collector/generation.h"
@@ -295,60 +295,51 @@ Test(generation, the_newest_object_may_be_filled_after_it_has_grown_old, .timeou
 /* A has an object that has grown old and is still its newest, and fills it, armed and not yet
  * scanned, with what nobody else refers to any more. */
 static struct {
-        uintptr_t outer, inner; /* hidden: what is in no variable is on no stack */
-        _Atomic bool a_is_armed, b_is_scanned, is_over, was_kept;
-} meeting;
+        uintptr_t outer, inner; /* in disguise: what is in no variable is on no stack */
+        _Atomic bool was_kept;
+} hidden;
 
-static __attribute__((noinline)) void make_hidden(uintptr_t *hidden)
+static __attribute__((noinline)) void make_disguised(uintptr_t *out)
 {
         char far[16 << 10]; /* what this leaves behind lies where nobody looks */
         __asm__ __volatile__("" : : "r"(far) : "memory");
         struct node *node = polder_new(node_layout);
         node->value = 42;
-        *hidden = ~(uintptr_t)node;
+        *out = ~(uintptr_t)node;
 }
 
 static __attribute__((noinline)) void fill_hidden(void)
 {
         char far[64 << 10];
         __asm__ __volatile__("" : : "r"(far) : "memory");
-        ((struct node *)~meeting.outer)->next = (struct node *)~meeting.inner;
+        ((struct node *)~hidden.outer)->next = (struct node *)~hidden.inner;
         __asm__ __volatile__("" : : "r"(far) : "memory");
 }
 
 static void *fill_while_armed(void *unused)
 {
         (void)unused;
-        make_hidden(&meeting.outer);
-        struct node *volatile outer = (struct node *)~meeting.outer;
+        make_disguised(&hidden.outer);
+        struct node *volatile outer = (struct node *)~hidden.outer;
         pld_store_release(&step, 1);
         while (!(polder_thread_.shading & PLD_SHADE_NEW) || pld_load_acquire(&step) < 2)
                 polder_safepoint();
         polder_enter_(); /* B holds the arming open, so nobody asks for a scan yet */
-        pld_store_release(&meeting.a_is_armed, true);
-        spin_until(&meeting.b_is_scanned);
-        usleep(2000); /* were others at it, they would have the time */
-        fill_hidden();
-        polder_leave_(); /* and is scanned */
-        poll_until(&meeting.is_over);
+        meet_and(fill_hidden);
         struct node *inner = polder_load(&outer->next);
-        pld_store_release(&meeting.was_kept, polder_size_of(inner) && inner->value == 42);
+        pld_store_release(&hidden.was_kept, polder_size_of(inner) && inner->value == 42);
         return NULL;
 }
 
 static void *be_scanned_first(void *unused)
 {
         (void)unused;
-        make_hidden(&meeting.inner);
+        make_disguised(&hidden.inner);
         polder_thread_.self[PLD_SELF_NEWEST] = NULL;
         polder_enter_();
         pld_store_release(&step, 2);
         spin_until(&meeting.a_is_armed);
-        polder_leave_();
-        while (!pld_thread_self()->black)
-                polder_safepoint();
-        pld_store_release(&meeting.b_is_scanned, true);
-        poll_until(&meeting.is_over);
+        leave_and_be_scanned();
         return NULL;
 }
 
@@ -365,7 +356,7 @@ Test(generation, the_journal_is_read_after_the_last_scan, .timeout = 30)
         pld_store_release(&meeting.is_over, true);
         pthread_join(a, NULL);
         pthread_join(b, NULL);
-        cr_expect(pld_load_acquire(&meeting.was_kept));
+        cr_expect(pld_load_acquire(&hidden.was_kept));
 }
 
 enum { MANY_SLOTS = 3 << 20 };
@@ -631,6 +622,13 @@ Test(generation, a_trial_that_frees_little_is_the_last_for_a_while)
         cr_expect_not(pld_generation_has_marks());
 }
 
+/* Long enough to be believed: of ten MiB of each kind so many live on. */
+static void let_live(size_t small, size_t large)
+{
+        for (int i = 0; i < 20; i++)
+                flip_after_young(10, small, 10, large);
+}
+
 static bool is_due(size_t small, size_t large, size_t room)
 {
         return pld_generation_is_due((small + large) * PLD_MIB, large * PLD_MIB, room * PLD_MIB);
@@ -640,21 +638,18 @@ Test(generation, large_objects_that_stay_do_not_hurry_young_cycles)
 {
         start_with_generations("1");
         cr_expect(is_due(5, 5, 10), "nothing is known");
-        for (int i = 0; i < 20; i++)
-                flip_after_young(10, 0, 10, 10);
+        let_live(0, 10);
         cr_expect(is_due(10, 0, 10));
         cr_expect_not(is_due(5, 5, 10));
         cr_expect(is_due(9, 9, 10));
-        for (int i = 0; i < 20; i++)
-                flip_after_young(10, 0, 10, 0);
+        let_live(0, 0);
         cr_expect(is_due(5, 6, 10), "they die again");
 }
 
 Test(generation, small_objects_that_stay_do_not_hurry_them_either)
 {
         start_with_generations("1");
-        for (int i = 0; i < 20; i++)
-                flip_after_young(10, 10, 10, 1);
+        let_live(10, 1);
         cr_expect(is_due(0, 10, 10));
         cr_expect_not(is_due(5, 5, 10));
 }
@@ -662,8 +657,7 @@ Test(generation, small_objects_that_stay_do_not_hurry_them_either)
 Test(generation, where_both_kinds_stay_a_cycle_is_due_as_ever)
 {
         start_with_generations("1");
-        for (int i = 0; i < 20; i++)
-                flip_after_young(10, 10, 10, 10);
+        let_live(10, 10);
         cr_expect(is_due(5, 5, 10));
         cr_expect_not(is_due(5, 4, 10));
 }

@@ -330,6 +330,16 @@ static void each_machine(struct world world, unsigned warm,
                         }
 }
 
+/* Under every load but that which grows at once. */
+static void each_load(void (*look)(const struct world *, const struct run *))
+{
+        each_machine(world_of("steady", steady), 5, look);
+        each_machine(world_of("ramp", ramp), 5, look);
+        each_machine(world_of("burst", burst), 5, look);
+        each_machine(world_of("step down", step_down), 5, look);
+        each_machine(world_of("sawtooth", sawtooth), 5, look);
+}
+
 #define SAYS(world, format, ...)                                                            \
         "%s, %.0f CPUs, scanning %.1f, noise %.2f: " format, (world)->name, (world)->ncpus, \
                 (world)->scan_rate, (world)->noise, __VA_ARGS__
@@ -342,12 +352,8 @@ static void expect_no_overshoot(const struct world *world, const struct run *run
 
 Test(governor, no_load_overshoots_its_goal_by_more_than_a_tenth, .timeout = 60)
 {
-        each_machine(world_of("steady", steady), 5, expect_no_overshoot);
-        each_machine(world_of("ramp", ramp), 5, expect_no_overshoot);
-        each_machine(world_of("burst", burst), 5, expect_no_overshoot);
-        each_machine(world_of("step down", step_down), 5, expect_no_overshoot);
+        each_load(expect_no_overshoot);
         each_machine(world_of("step up", step_up), 5, expect_no_overshoot);
-        each_machine(world_of("sawtooth", sawtooth), 5, expect_no_overshoot);
 }
 
 /* A program that allocates five times as fast as it did before has to wait for the marking
@@ -362,11 +368,7 @@ static void expect_no_starvation(const struct world *world, const struct run *ru
 
 Test(governor, in_every_window_of_ten_milliseconds_mutators_go_on, .timeout = 60)
 {
-        each_machine(world_of("steady", steady), 5, expect_no_starvation);
-        each_machine(world_of("ramp", ramp), 5, expect_no_starvation);
-        each_machine(world_of("burst", burst), 5, expect_no_starvation);
-        each_machine(world_of("step down", step_down), 5, expect_no_starvation);
-        each_machine(world_of("sawtooth", sawtooth), 5, expect_no_starvation);
+        each_load(expect_no_starvation);
 }
 
 /* Where it can be enough: marking is fast enough for the rate of allocation. */

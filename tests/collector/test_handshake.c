@@ -13,9 +13,9 @@
  * object marked, and what is in it is lost. (Found by the model, tests/model.) */
 
 static struct {
-        _Atomic bool a_is_armed, b_is_scanned, is_over, was_kept;
-        uintptr_t hidden_inner, hidden_outer;
-} meeting;
+        _Atomic bool was_kept;
+        uintptr_t inner, outer; /* in disguise */
+} hidden;
 
 /* Far down, where no scan of A's comes across what the frames leave behind. Between
  * the two lies a third: a word at an object's start keeps the one before, too. */
@@ -25,7 +25,7 @@ static PLD_NOINLINE void make_inner(void)
         __asm__ __volatile__("" : : "r"(far) : "memory");
         struct node *inner = polder_new(node_layout);
         inner->value = 42;
-        meeting.hidden_inner = ~(uintptr_t)inner;
+        hidden.inner = ~(uintptr_t)inner;
         cr_assert_not_null(polder_new(node_layout));
         __asm__ __volatile__("" : : "r"(far) : "memory");
 }
@@ -34,8 +34,8 @@ static PLD_NOINLINE void fill_outer(void)
 {
         char far[64 << 10];
         __asm__ __volatile__("" : : "r"(far) : "memory");
-        struct node *outer = (struct node *)~meeting.hidden_outer;
-        outer->next = (struct node *)~meeting.hidden_inner;
+        struct node *outer = (struct node *)~hidden.outer;
+        outer->next = (struct node *)~hidden.inner;
         __asm__ __volatile__("" : : "r"(far) : "memory");
 }
 
@@ -47,16 +47,11 @@ static void run_a(struct hold *hold)
         make_inner(); /* B holds the arming open, so nobody asks for a scan yet */
         struct node *volatile outer = polder_new(node_layout);
         polder_enter_();
-        meeting.hidden_outer = ~(uintptr_t)outer;
-        pld_store_release(&meeting.a_is_armed, true);
-        spin_until(&meeting.b_is_scanned);
-        usleep(2000); /* were others at it, they would have the time */
-        fill_outer();
-        polder_leave_(); /* and is scanned */
-        poll_until(&meeting.is_over);
+        hidden.outer = ~(uintptr_t)outer;
+        meet_and(fill_outer);
         struct node *inner = polder_load(&outer->next);
         struct pld_found found = pld_find_object((uintptr_t)inner);
-        pld_store_release(&meeting.was_kept, found.span && inner->value == 42);
+        pld_store_release(&hidden.was_kept, found.span && inner->value == 42);
 }
 
 static void run_b(struct hold *hold)
@@ -64,12 +59,8 @@ static void run_b(struct hold *hold)
         polder_enter_();
         pld_store_release(&hold->ready, true);
         spin_until(&meeting.a_is_armed);
-        volatile uintptr_t stale[2] = { 0, ~meeting.hidden_outer + 8 };
-        polder_leave_();
-        while (!pld_thread_self()->black)
-                polder_safepoint();
-        pld_store_release(&meeting.b_is_scanned, true);
-        poll_until(&meeting.is_over);
+        volatile uintptr_t stale[2] = { 0, ~hidden.outer + 8 };
+        leave_and_be_scanned();
         cr_assert_neq(stale[1], 0);
 }
 
@@ -83,7 +74,7 @@ Test(handshake, what_one_scan_found_is_not_traced_before_the_last_one, .timeout 
         pld_store_release(&meeting.is_over, true);
         hold_end(&a);
         hold_end(&b);
-        cr_expect(meeting.was_kept);
+        cr_expect(hidden.was_kept);
 }
 
 /* ---- Steps ------------------------------------------------------------------------------ */

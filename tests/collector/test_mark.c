@@ -30,8 +30,7 @@ static void expect_chain(void)
 Test(mark, a_long_chain_is_followed_to_its_end)
 {
         collected_start();
-        on_a_thread(make_chain, NULL);
-        collect_both_ways();
+        make_and_collect(make_chain);
         expect_chain();
         cr_expect_geq(stats_now().live_bytes, CHAIN * sizeof(struct node));
 }
@@ -51,8 +50,7 @@ static void *make_pointer_in_a_leaf(void *unused)
 Test(mark, a_leaf_keeps_nothing)
 {
         collected_start();
-        on_a_thread(make_pointer_in_a_leaf, NULL);
-        collect_both_ways();
+        make_and_collect(make_pointer_in_a_leaf);
         cr_expect(is_alive(1));
         cr_expect_not(is_alive(0));
 }
@@ -70,8 +68,7 @@ static void *make_pointer_in_a_number(void *unused)
 Test(mark, a_word_that_the_layout_does_not_name_keeps_nothing)
 {
         collected_start();
-        on_a_thread(make_pointer_in_a_number, NULL);
-        collect_both_ways();
+        make_and_collect(make_pointer_in_a_number);
         cr_expect_not(is_alive(0));
 }
 
@@ -91,8 +88,7 @@ static void *make_interior_pointers(void *unused)
 Test(mark, a_conservative_object_keeps_what_it_points_into)
 {
         collected_start();
-        on_a_thread(make_interior_pointers, NULL);
-        collect_both_ways();
+        make_and_collect(make_interior_pointers);
         cr_expect(is_alive(0));
         cr_expect(is_alive(1));
 }
@@ -176,8 +172,7 @@ static void *make_array_of_huge_elements(void *unused)
 Test(mark, elements_longer_than_a_piece_are_scanned_whole)
 {
         collected_start();
-        on_a_thread(make_array_of_huge_elements, NULL);
-        collect_both_ways();
+        make_and_collect(make_array_of_huge_elements);
         for (unsigned i = 0; i < 10; i++)
                 cr_expect(is_alive(i), "pointer %u", i);
 }
@@ -197,8 +192,7 @@ static void *make_large_precise(void *unused)
 Test(mark, the_last_slot_of_a_large_precise_object_is_scanned)
 {
         collected_start();
-        on_a_thread(make_large_precise, NULL);
-        collect_both_ways();
+        make_and_collect(make_large_precise);
         cr_expect(is_alive(0));
 }
 

@@ -49,8 +49,7 @@ Test(new, objects_of_every_size_are_zero_and_aligned_also_the_second_time)
 {
         collected_start();
         for (int round = 0; round < 3; round++) {
-                on_a_thread(dirty_all_sizes, NULL);
-                collect_both_ways();
+                make_and_collect(dirty_all_sizes);
         }
 }
 
@@ -74,8 +73,7 @@ Test(new, large_objects_are_zero_also_the_second_time)
 {
         collected_start();
         for (int round = 0; round < 3; round++) {
-                on_a_thread(dirty_large_sizes, NULL);
-                collect_both_ways();
+                make_and_collect(dirty_large_sizes);
         }
 }
 

@@ -126,8 +126,7 @@ static void *free_hidden(void *hidden)
 Test(pin, uncollectable_memory_is_freed_not_unpinned, .timeout = 60)
 {
         collected_start();
-        void *hidden = on_a_thread(make_uncollectable, NULL);
-        collect_both_ways();
+        void *hidden = make_and_collect(make_uncollectable);
         cr_expect(is_alive(0));
         on_a_thread(free_hidden, hidden);
         collect_both_ways();

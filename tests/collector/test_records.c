@@ -20,8 +20,7 @@ static void *make_kept_and_lost(void *unused)
 Test(records, a_weak_reference_is_cleared_when_its_object_goes_and_not_before)
 {
         collected_start();
-        on_a_thread(make_kept_and_lost, NULL);
-        collect_both_ways();
+        make_and_collect(make_kept_and_lost);
         cr_expect(is_alive(0));
         cr_expect_not(is_alive(1));
         polder_store(&roots[0], NULL);
@@ -69,8 +68,7 @@ static void *make_unwatched(void *unused)
 Test(records, a_weak_reference_lives_as_long_as_its_object)
 {
         collected_start();
-        on_a_thread(make_unwatched, NULL);
-        collect_both_ways();
+        make_and_collect(make_unwatched);
         cr_expect(is_alive(0));
         polder_store(&roots[0], NULL);
         for (int i = 0; i < 3; i++)
@@ -91,8 +89,7 @@ static void *make_large_weak(void *unused)
 Test(records, large_objects_have_weak_references_too)
 {
         collected_start();
-        on_a_thread(make_large_weak, NULL);
-        collect_both_ways();
+        make_and_collect(make_large_weak);
         cr_expect_not(is_alive(0));
         cr_expect(is_alive(1));
 }

@@ -191,8 +191,7 @@ static void *unpin_watched(void *expected)
 Test(roots, a_pin_is_counted)
 {
         collected_start();
-        on_a_thread(pin_twice, NULL);
-        collect_both_ways();
+        make_and_collect(pin_twice);
         cr_expect(is_alive(0));
         on_a_thread(unpin_watched, &(int){ 0 });
         collect_both_ways();
@@ -242,8 +241,7 @@ static void *pin_many(void *unused)
 Test(roots, many_pins_are_all_found_again)
 {
         collected_start();
-        on_a_thread(pin_many, NULL);
-        collect_both_ways();
+        make_and_collect(pin_many);
         for (unsigned i = 0; i < NWEAKS; i++)
                 cr_assert(is_alive(i), "pin %u", i);
 }
@@ -325,12 +323,10 @@ static void *free_watched(void *unused)
 Test(roots, an_uncollectable_object_and_what_it_holds_live_until_it_is_freed)
 {
         collected_start();
-        on_a_thread(make_uncollectable, NULL);
-        collect_both_ways();
+        make_and_collect(make_uncollectable);
         cr_expect(is_alive(0) && is_alive(1));
         on_a_thread(unpin_watched, &(int){ -ENOENT }); /* that pin is not the program's */
-        on_a_thread(free_watched, NULL);
-        collect_both_ways();
+        make_and_collect(free_watched);
         cr_expect_not(is_alive(0) || is_alive(1));
 }
 
@@ -347,8 +343,7 @@ Test(roots, a_freed_uncollectable_object_lives_on_while_it_is_pinned)
 {
         collected_start();
         on_a_thread(make_uncollectable, NULL);
-        on_a_thread(pin_and_free, NULL);
-        collect_both_ways();
+        make_and_collect(pin_and_free);
         cr_expect(is_alive(0));
         on_a_thread(unpin_watched, &(int){ 0 });
         collect_both_ways();

@@ -51,8 +51,7 @@ static void *allocate_2_mib(void *unused)
 Test(stats, the_figures_fit_together)
 {
         collected_start();
-        on_a_thread(allocate_2_mib, NULL);
-        collect_both_ways();
+        make_and_collect(allocate_2_mib);
         collect_both_ways();
         struct polder_stats stats = stats_now();
         cr_expect_eq(stats.cycles, 4);

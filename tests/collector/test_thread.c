@@ -309,8 +309,7 @@ Test(thread, create_that_fails_keeps_nothing, .timeout = 60)
 {
         collected_start();
         collect_both_ways();
-        on_a_thread(create_in_vain, NULL);
-        collect_both_ways();
+        make_and_collect(create_in_vain);
         cr_expect_not(is_alive(0));
 }
 #endif

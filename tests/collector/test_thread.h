@@ -80,6 +80,34 @@ static inline void hold_on_stack(struct hold *hold)
         cr_assert_not_null(here[1]);
 }
 
+/* ---- A meeting between two scans ---------------------------------------------------------
+ * B, inside Polder, holds the arming of threads open until A is armed, and inside, too; then B
+ * is scanned, and A is not. */
+static struct {
+        _Atomic bool a_is_armed, b_is_scanned, is_over;
+} meeting;
+
+/* By A, who has entered: what it does in time, and its own scan. */
+static inline void meet_and(void (*fill)(void))
+{
+        pld_store_release(&meeting.a_is_armed, true);
+        spin_until(&meeting.b_is_scanned);
+        usleep(2000); /* were others at it, they would have the time */
+        fill();
+        polder_leave_(); /* and is scanned */
+        poll_until(&meeting.is_over);
+}
+
+/* By B, when A is armed. */
+static inline void leave_and_be_scanned(void)
+{
+        polder_leave_();
+        while (!pld_thread_self()->black)
+                polder_safepoint();
+        pld_store_release(&meeting.b_is_scanned, true);
+        poll_until(&meeting.is_over);
+}
+
 /* Never polls. */
 static inline void spin(struct hold *hold)
 {

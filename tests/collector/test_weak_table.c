@@ -93,8 +93,7 @@ Test(weak_table, entries_go_with_their_keys_and_not_before, .timeout = 120)
 {
         start();
         for (int round = 0; round < 3; round++) {
-                on_a_thread(fill, NULL);
-                collect_both_ways();
+                make_and_collect(fill);
                 on_a_thread(look, NULL);
                 cr_expect_leq(polder_weak_table_count(tables[0]) + polder_weak_table_count(tables[1]),
                               KEPT + 4, "and what a stack or a newest object may still lead to");

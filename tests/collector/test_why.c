@@ -43,6 +43,12 @@ static void make(void (*maker)(void))
         pthread_attr_destroy(&attributes);
 }
 
+static void start_with(void (*maker)(void))
+{
+        start();
+        make(maker);
+}
+
 static void hide(unsigned i, const void *object)
 {
         hidden[i] = ~(uintptr_t)object;
@@ -93,6 +99,8 @@ static unsigned nlines(void)
         return count_lines(said);
 }
 
+#define EXPECT_SAID(...) cr_expect(says(__VA_ARGS__), "%s", said)
+
 /* Code with Address Sanitizer in it has the address in a register while it asks. */
 #ifdef __SANITIZE_ADDRESS__
 #define LOOSE_REGISTERS true
@@ -116,17 +124,16 @@ static PLD_NOINLINE void make_list(void)
 
 Test(why, a_chain_goes_from_a_word_of_a_range_through_slots_to_the_object, .timeout = 60)
 {
-        start();
-        make(make_list);
+        start_with(make_list);
         cr_expect_eq(ask(2), 0);
         cr_expect_eq(nlines(), 5, "%s", said);
-        cr_expect(says("polder: what keeps %p:\n  root %p, %zu bytes", SHOWN hidden[2],
-                       (void *)roots, sizeof roots), "%s", said);
-        cr_expect(says(": its word at +40\n"
-                       "  object %p, 32 bytes, precise: its slot at +0\n"
-                       "  object %p, 32 bytes, precise: its slot at +8\n"
-                       "  object %p, 32 bytes, precise\n",
-                       SHOWN hidden[0], SHOWN hidden[1], SHOWN hidden[2]), "%s", said);
+        EXPECT_SAID("polder: what keeps %p:\n  root %p, %zu bytes", SHOWN hidden[2],
+                    (void *)roots, sizeof roots);
+        EXPECT_SAID(": its word at +40\n"
+                    "  object %p, 32 bytes, precise: its slot at +0\n"
+                    "  object %p, 32 bytes, precise: its slot at +8\n"
+                    "  object %p, 32 bytes, precise\n",
+                    SHOWN hidden[0], SHOWN hidden[1], SHOWN hidden[2]);
         cr_expect_eq((intptr_t)on_a_thread(ask_not_attached, (void *)1), 0, "by anyone");
         cr_expect_eq(nlines(), 4, "%s", said);
 }
@@ -145,14 +152,13 @@ static PLD_NOINLINE void pin_it(void)
 
 Test(why, pins_and_uncollectable_memory_are_roots, .timeout = 60)
 {
-        start();
-        make(pin_it);
+        start_with(pin_it);
         cr_expect_eq(ask(0), 0);
-        cr_expect(says(":\n  pinned, 2 times\n  object "), "%s", said);
+        EXPECT_SAID(":\n  pinned, 2 times\n  object ");
         cr_expect_eq(ask(1), 0);
-        cr_expect(says(":\n  uncollectable until polder_free()\n  object "), "%s", said);
-        cr_expect(says("112 bytes, conservative: its slot at +16 (8 bytes into the next)\n"
-                       "  object %p, 32 bytes, leaf\n", SHOWN hidden[1]), "%s", said);
+        EXPECT_SAID(":\n  uncollectable until polder_free()\n  object ");
+        EXPECT_SAID("112 bytes, conservative: its slot at +16 (8 bytes into the next)\n"
+                    "  object %p, 32 bytes, leaf\n", SHOWN hidden[1]);
 }
 
 /* What ask() says while a thread holds the object in that way. */
@@ -217,20 +223,20 @@ Test(why, stacks_and_registers_of_threads_are_roots_with_the_threads_number, .ti
         ask_while(hold_known, &error, &id);
         cr_expect_eq(error, 0);
         cr_expect(id > 0 && id == holder_id, "%s", said);
-        cr_expect(says(":\n  thread %d: its stack, at 0x", id), "%s", said);
+        EXPECT_SAID(":\n  thread %d: its stack, at 0x", id);
         cr_expect_not(says("into the next"), "%s", said);
         cr_expect_eq(nlines(), 3, "%s", said);
         ask_while(hold_the_end, &error, &id);
         cr_expect_eq(error, 0);
-        cr_expect(says(":\n  thread %d: its stack, at 0x", id), "%s", said);
-        cr_expect(says(" (the end of the next)\n"), "%s", said);
+        EXPECT_SAID(":\n  thread %d: its stack, at 0x", id);
+        EXPECT_SAID(" (the end of the next)\n");
         ask_while(hold_newest, &error, &id);
         cr_expect_eq(error, 0);
-        cr_expect(says(":\n  thread %d: its newest object\n", id), "%s", said);
+        EXPECT_SAID(":\n  thread %d: its newest object\n", id);
 #if defined(__x86_64__)
         ask_while(hold_blocked, &error, &id);
         cr_expect_eq(error, 0);
-        cr_expect(says(":\n  thread %d: its registers\n", id), "%s", said);
+        EXPECT_SAID(":\n  thread %d: its registers\n", id);
 #endif
 }
 
@@ -247,7 +253,7 @@ Test(why, a_fibers_stack_is_the_threads_while_that_stands_on_it, .timeout = 60)
         ask_while(hold_on_a_fiber, &error, &id);
         cr_expect_eq(error, 0);
         cr_expect(id > 0 && id == holder_id, "%s", said);
-        cr_expect(says(":\n  thread %d: its other stack that it stands on, at 0x", id), "%s", said);
+        EXPECT_SAID(":\n  thread %d: its other stack that it stands on, at 0x", id);
 }
 
 /* ---- The asker -------------------------------------------------------------------- */
@@ -263,17 +269,16 @@ static void *ask_with_it_at_hand(void *i)
 
 Test(why, the_askers_own_stack_counts_when_nothing_else_does, .timeout = 60)
 {
-        start();
-        make(make_list);
+        start_with(make_list);
         cr_expect_eq((intptr_t)on_a_thread(ask_with_it_at_hand, (void *)2), 0);
-        cr_expect(says("  root %p", (void *)roots), "%s", said);
+        EXPECT_SAID("  root %p", (void *)roots);
         cr_expect_not(says("calling thread"), "%s", said);
         polder_store(&roots[5], NULL);
         cr_expect_eq((intptr_t)on_a_thread(ask_with_it_at_hand, (void *)2), 0);
-        cr_expect(says(":\n  calling thread "), "%s", said);
-        cr_expect(says(": its stack, at 0x"), "%s", said);
-        cr_expect(says("; nothing else leads there\n  object %p, 32 bytes, precise\n",
-                       SHOWN hidden[2]), "%s", said);
+        EXPECT_SAID(":\n  calling thread ");
+        EXPECT_SAID(": its stack, at 0x");
+        EXPECT_SAID("; nothing else leads there\n  object %p, 32 bytes, precise\n",
+                    SHOWN hidden[2]);
 }
 
 static void *ask_with_its_holder_at_hand(void *i)
@@ -287,13 +292,12 @@ static void *ask_with_its_holder_at_hand(void *i)
 
 Test(why, a_holder_on_the_askers_stack_tells_more_than_the_object_there, .timeout = 60)
 {
-        start();
-        make(make_list);
+        start_with(make_list);
         polder_store(&roots[5], NULL);
         cr_expect_eq((intptr_t)on_a_thread(ask_with_its_holder_at_hand, (void *)2), 0);
         cr_expect_eq(nlines(), 5, "%s", said);
-        cr_expect(says("; nothing else leads there (8 bytes into the next)\n  object %p,",
-                       SHOWN hidden[0]), "%s", said);
+        EXPECT_SAID("; nothing else leads there (8 bytes into the next)\n  object %p,",
+                    SHOWN hidden[0]);
 }
 
 #if defined(__x86_64__)
@@ -311,11 +315,10 @@ static void *ask_with_a_register(void *i)
 
 Test(why, the_askers_registers_count_as_its_stack_does, .timeout = 60)
 {
-        start();
-        make(make_list);
+        start_with(make_list);
         polder_store(&roots[5], NULL);
         cr_expect_eq((intptr_t)on_a_thread(ask_with_a_register, (void *)2), 0);
-        cr_expect(says(": its registers; nothing else leads there\n"), "%s", said);
+        EXPECT_SAID(": its registers; nothing else leads there\n");
 }
 #endif
 
@@ -336,10 +339,9 @@ static void *ask_from_a_fiber(void *unused)
 Test(why, an_asker_on_a_fiber_does_not_keep_the_object_by_asking, .timeout = 60,
      .disabled = LOOSE_REGISTERS)
 {
-        start();
-        make(make_list);
+        start_with(make_list);
         cr_expect_eq((intptr_t)on_a_thread(ask_from_a_fiber, NULL), 0);
-        cr_expect(says("  root %p", (void *)roots), "%s", said);
+        EXPECT_SAID("  root %p", (void *)roots);
         polder_store(&roots[5], NULL);
         cr_expect_eq((intptr_t)on_a_thread(ask_from_a_fiber, NULL), -ENOENT, "%s", said);
 }
@@ -375,17 +377,15 @@ static PLD_NOINLINE void make_two_finalizable(void)
 Test(why, a_finalizer_keeps_its_argument_and_what_its_object_refers_to, .timeout = 60,
      .disabled = LOOSE_REGISTERS)
 {
-        start();
-        make(make_finalizable);
+        start_with(make_finalizable);
         cr_expect_eq(ask(1), 0);
-        cr_expect(says(":\n  object %p, which has a finalizer: its slot at +0\n  object %p,",
-                       SHOWN hidden[0], SHOWN hidden[1]), "%s", said);
+        EXPECT_SAID(":\n  object %p, which has a finalizer: its slot at +0\n  object %p,",
+                    SHOWN hidden[0], SHOWN hidden[1]);
         cr_expect_eq(ask(2), 0);
-        cr_expect(says(":\n  argument of the finalizer of object %p\n  object %p,", SHOWN hidden[0],
-                       SHOWN hidden[2]), "%s", said);
+        EXPECT_SAID(":\n  argument of the finalizer of object %p\n  object %p,", SHOWN hidden[0],
+                    SHOWN hidden[2]);
         cr_expect_eq(ask(0), -ENOENT, "the object itself is not kept");
-        cr_expect(says("  nothing: the next full collection takes it, after its finalizer was called\n"),
-                  "%s", said);
+        EXPECT_SAID("  nothing: the next full collection takes it, after its finalizer was called\n");
         polder_store(&hook, (struct node *)~hidden[0]);
         cr_expect_eq(ask(1), 0);
         cr_expect(says("  root %p, 8 bytes", (void *)&hook), "what keeps the object tells more: %s",
@@ -395,8 +395,7 @@ Test(why, a_finalizer_keeps_its_argument_and_what_its_object_refers_to, .timeout
 
 Test(why, an_object_whose_finalizer_is_due_is_kept_for_it, .timeout = 60)
 {
-        start();
-        make(make_two_finalizable);
+        start_with(make_two_finalizable);
         polder_collect(POLDER_STOP_THE_WORLD);
         await(&finalizer_runs);
         cr_expect_eq(ask(0), 0);
@@ -422,14 +421,11 @@ static PLD_NOINLINE void make_weak(void)
 Test(why, a_weak_reference_keeps_nothing_and_is_kept_as_long_as_its_object, .timeout = 60,
      .disabled = LOOSE_REGISTERS)
 {
-        start();
-        make(make_weak);
+        start_with(make_weak);
         cr_expect_eq(ask(1), 0);
-        cr_expect(says(":\n  weak reference, which stays as long as its object %p\n", SHOWN hidden[0]),
-                  "%s", said);
+        EXPECT_SAID(":\n  weak reference, which stays as long as its object %p\n", SHOWN hidden[0]);
         cr_expect_eq(ask(0), -ENOENT);
-        cr_expect(says("  nothing: the next full collection takes it, a weak reference is cleared\n"),
-                  "%s", said);
+        EXPECT_SAID("  nothing: the next full collection takes it, a weak reference is cleared\n");
         polder_collect(POLDER_CONCURRENT);
         cr_expect_eq(ask(0), -EINVAL, "it said so");
 }
@@ -464,27 +460,24 @@ static PLD_NOINLINE void make_entry(void)
 
 Test(why, a_tied_value_is_kept_by_whichever_of_owner_and_key_is_farther, .timeout = 60)
 {
-        start();
-        make(make_tie);
+        start_with(make_tie);
         cr_expect_eq(ask(1), 0);
-        cr_expect(says(", leaf, ephemeron or weak table: its value for key %p\n  object %p,",
-                       SHOWN hidden[0], SHOWN hidden[1]), "%s", said);
+        EXPECT_SAID(", leaf, ephemeron or weak table: its value for key %p\n  object %p,",
+                    SHOWN hidden[0], SHOWN hidden[1]);
         cr_assert_eq(polder_root_add(&table, sizeof table), 0);
         make(make_entry);
         cr_expect_eq(ask(1), 0);
-        cr_expect(says("  object %p, 32 bytes, precise: the key of a value in ephemeron or weak table "
-                       "%p\n  object %p,", SHOWN hidden[0], SHOWN hidden[2], SHOWN hidden[1]),
-                  "%s", said);
+        EXPECT_SAID("  object %p, 32 bytes, precise: the key of a value in ephemeron or weak table "
+                    "%p\n  object %p,", SHOWN hidden[0], SHOWN hidden[2], SHOWN hidden[1]);
 }
 
 Test(why, a_tied_value_is_not_kept_without_its_key, .timeout = 60,
      .disabled = LOOSE_REGISTERS)
 {
-        start();
-        make(make_tie);
+        start_with(make_tie);
         polder_store(&roots[1], NULL);
         cr_expect_eq(ask(1), -ENOENT, "%s", said);
-        cr_expect(says("  nothing: the next full collection takes it\n"), "%s", said);
+        EXPECT_SAID("  nothing: the next full collection takes it\n");
         cr_expect_eq(ask(2), 0);
 }
 
@@ -508,18 +501,16 @@ static PLD_NOINLINE void make_long_list(void)
 
 Test(why, a_list_of_a_million_objects_is_told_in_a_few_lines, .timeout = 120)
 {
-        start();
-        make(make_long_list);
+        start_with(make_long_list);
         cr_expect_eq(ask(0), 0);
         cr_expect_eq(nlines(), 6, "%s", said);
-        cr_expect(says(": its word at +0\n  object %p, 32 bytes, precise: its slot at +0\n"
-                       "  ... and %d more like it\n  object ", SHOWN hidden[2], MANY - 3),
-                  "%s", said);
-        cr_expect(says("  object %p, 32 bytes, precise\n", SHOWN hidden[0]), "%s", said);
+        EXPECT_SAID(": its word at +0\n  object %p, 32 bytes, precise: its slot at +0\n"
+                    "  ... and %d more like it\n  object ", SHOWN hidden[2], MANY - 3);
+        EXPECT_SAID("  object %p, 32 bytes, precise\n", SHOWN hidden[0]);
         polder_store(&roots[0], (struct node *)~hidden[1]);
         cr_expect_eq(ask(0), 0);
         cr_expect(says("  root %p", (void *)roots), "the shorter one: %s", said);
-        cr_expect(says("  ... and %d more like it\n", MANY / 2 - 2), "%s", said);
+        EXPECT_SAID("  ... and %d more like it\n", MANY / 2 - 2);
 }
 
 static PLD_NOINLINE void make_wide(void)
@@ -539,15 +530,14 @@ static PLD_NOINLINE void make_wide(void)
 
 Test(why, an_object_among_a_million_others_is_found_by_its_slot, .timeout = 120)
 {
-        start();
-        make(make_wide);
+        start_with(make_wide);
         cr_expect_eq(ask(1), 0);
         cr_expect_eq(nlines(), 4, "%s", said);
-        cr_expect(says("  object %p, %zu bytes, precise: its slot at +%zu\n  object %p,",
-                       SHOWN hidden[0], polder_size_of(SHOWN hidden[0]), (size_t)(MANY - 1) * 8,
-                       SHOWN hidden[1]), "%s", said);
+        EXPECT_SAID("  object %p, %zu bytes, precise: its slot at +%zu\n  object %p,",
+                    SHOWN hidden[0], polder_size_of(SHOWN hidden[0]), (size_t)(MANY - 1) * 8,
+                    SHOWN hidden[1]);
         cr_expect_eq(ask(2), 0);
-        cr_expect(says("  object %p, 32 bytes, precise: its slot at +8\n", SHOWN hidden[3]), "%s", said);
+        EXPECT_SAID("  object %p, 32 bytes, precise: its slot at +8\n", SHOWN hidden[3]);
 }
 
 static PLD_NOINLINE void *ask_inside(void *unused)
@@ -558,11 +548,10 @@ static PLD_NOINLINE void *ask_inside(void *unused)
 
 Test(why, any_address_inside_an_object_asks_about_it, .timeout = 60)
 {
-        start();
-        make(make_list);
+        start_with(make_list);
         cr_expect_eq((intptr_t)on_a_thread(ask_inside, NULL), 0);
-        cr_expect(says("polder: what keeps %p, in which %p lies:\n", SHOWN hidden[2],
-                       (void *)(~hidden[2] + 17)), "%s", said);
+        EXPECT_SAID("polder: what keeps %p, in which %p lies:\n", SHOWN hidden[2],
+                    (void *)(~hidden[2] + 17));
 }
 
 static PLD_NOINLINE void make_pair(void)
@@ -576,8 +565,7 @@ Test(why, what_only_dead_old_objects_lead_to_is_kept_by_nothing, .timeout = 60,
      .disabled = LOOSE_REGISTERS)
 {
         setenv("POLDER_GENERATIONS", "1", 1);
-        start();
-        make(make_pair);
+        start_with(make_pair);
         polder_collect(POLDER_YOUNG);
         polder_collect(POLDER_YOUNG);
         cr_expect_eq(ask(0), 0);
@@ -609,8 +597,7 @@ Test(why, without_memory_nothing_is_written_and_nothing_is_lost, .timeout = 60)
         pld_fake_reset();
         pld_fake_add_node(0, 2, 4 * PLD_GIB);
         pld_fake_install();
-        start();
-        make(make_long_list);
+        start_with(make_long_list);
         size_t before = pld_meta_mapped_bytes();
         for (unsigned skip = 0;; skip++) {
                 pld_fake_fail(PLD_FAKE_MAP, skip, 1, ENOMEM);
@@ -628,8 +615,7 @@ Test(why, without_memory_nothing_is_written_and_nothing_is_lost, .timeout = 60)
 
 Test(why, an_error_in_writing_is_told, .timeout = 60)
 {
-        start();
-        make(make_list);
+        start_with(make_list);
         FILE *full = fopen("/dev/full", "w");
         cr_assert_not_null(full);
         cr_expect_eq(polder_why(roots[5], full), -EIO);
@@ -655,8 +641,7 @@ static ssize_t collect_and_write(void *cookie, const char *bytes, size_t n)
 
 Test(why, nothing_is_held_while_it_writes, .timeout = 60)
 {
-        start();
-        make(make_list);
+        start_with(make_list);
         unsigned nwrites = 0;
         FILE *to = fopencookie(&nwrites, "w",
                                (cookie_io_functions_t){ .write = collect_and_write });
@@ -695,8 +680,7 @@ Test(why, asking_changes_nothing, .timeout = 120,
      .disabled = LOOSE_REGISTERS)
 {
         setenv("POLDER_GENERATIONS", "1", 1);
-        start();
-        make(make_long_list);
+        start_with(make_long_list);
         make(make_tie);
         polder_collect(POLDER_YOUNG);
         make(make_list);
