@@ -22,8 +22,7 @@
  *     is marked at the flip (the model in tests/model explores why).
  * Y3  at the flip the grey credits are 0, every mutator's marker is empty, and no
  *     chunk was lost.
- * Y4  cycles are run one at a time, by the collector's thread, or, where that
- *     could not be made, by the thread that asks for one.
+ * Y4  cycles are run one at a time (request.c).
  * Y5  a young cycle is one that finds the marks of the last; what it cannot know for
  *     lack of a journal it finds by looking at every old object. */
 #include "collector/cycle.h"
@@ -31,7 +30,6 @@
 #include "arena/decay.h"
 #include "base/check.h"
 #include "base/clock.h"
-#include "base/futex.h"
 #include "collector/generation.h"
 #include "collector/handshake.h"
 #include "collector/pacer.h"
@@ -42,16 +40,12 @@
 #include "collector/scan.h"
 #include "collector/settings.h"
 #include "collector/stack.h"
-#include "collector/start.h"
 #include "collector/thread.h"
 #include "collector/tie.h"
 #include "collector/trace.h"
 #include "collector/verify.h"
 #include "collector/worker.h"
-#include "numa/node_thread.h"
 #include "numa/os.h"
-
-#include <errno.h>
 
 enum {
         STOP_TRIES = 3,         /* that find something grey; then it is marked in the stop */
@@ -60,30 +54,17 @@ enum {
         STOP_WITHIN_NS = 250000,
         SWEEP_BATCH = 64,
         OWN_BYTES = 8 << 20,    /* of scanning that whoever runs a young cycle does itself */
-        UPDATE_NS = 1000000,
-        THREAD_NAP_NS = 20000
+        UPDATE_NS = 1000000
 };
 
 _Atomic uint32_t pld_phase;
-_Atomic bool pld_cycle_is_due;
 
-/* Cycles are counted: the n-th is wanted, begun, finished. */
-static struct pld_lock request_lock = PLD_LOCK_INIT(PLD_RANK_LEAF);
-static struct pld_lock run_lock = PLD_LOCK_INIT(PLD_RANK_CYCLE);
-static uint32_t nwanted, nbegun;      /* request lock */
-static uint32_t stop_until;           /* request lock: cycles up to this one stop the world, */
-static uint32_t full_until;           /* and up to this one are no young ones */
-static _Atomic uint32_t nfinished;
-static _Atomic uint32_t bell;         /* rung when something is wanted */
-static _Atomic bool automatic_wanted; /* and not yet begun */
-/* The collector's thread. Written with the request lock held. */
-enum { THREAD_NONE, THREAD_BEING_MADE, THREAD_THERE, THREAD_REFUSED };
-static _Atomic unsigned thread_state;
-static struct pld_marker own;         /* run lock: the marker of whoever runs the cycle */
-static bool young;                    /* run lock: the cycle is */
-static size_t nslots;                 /* run lock: that were in its journal */
-static struct pld_survey survey;      /* run lock: what it has found */
-static bool keeps_marks;              /* run lock: so the flip says */
+/* The cycle's, of which there is one at a time. */
+static struct pld_marker own;    /* the marker of whoever runs it */
+static bool young;               /* it is */
+static size_t nslots;            /* that were in its journal */
+static struct pld_survey survey; /* what it has found */
+static bool keeps_marks;         /* so the flip says */
 
 struct pld_histogram pld_stop_times, pld_stop_cpu_times, pld_handshake_times;
 
@@ -385,221 +366,17 @@ static void run_stopped(struct pld_trace *trace)
         pld_threads_unlock();
 }
 
-/* ---- Running cycles -------------------------------------------------------------------------- */
-
-static void finish_number(uint32_t number)
+void pld_cycle_run(struct pld_trace *trace)
 {
-        pld_store_release(&nfinished, number);
-        pld_futex_wake(&nfinished, INT_MAX);
-}
-
-/* The next wanted cycle; false when there is none. free: outside of Polder, where the
- * program may be called. */
-static bool run_next(bool free)
-{
-        pld_lock(&run_lock);
-        pld_lock(&request_lock);
-        bool wanted = nwanted > nbegun;
-        uint32_t number = wanted ? ++nbegun : 0;
-        bool automatic = pld_exchange_relaxed(&automatic_wanted, false);
-        bool stopped = number <= stop_until || (automatic && pld_settings.gc == POLDER_GC_STW);
-        young = wanted && !stopped && number > full_until && pld_generation_may_be_young() &&
-                !(automatic && pld_pacer_wants_full_cycle());
-        pld_unlock(&request_lock);
-        if (wanted) {
-                struct pld_trace trace = { .number = number, .stopped = stopped, .young = young };
-                trace.heap_before = pld_pacer_read();
-                pld_workers_start();
-                if (stopped)
-                        run_stopped(&trace);
-                else
-                        run_concurrent(&trace);
-                trace.end_ns = pld_now_ns();
-                trace.survey = survey;
-                if (pld_settings.gctrace)
-                        pld_trace_print(&trace);
-        }
-        pld_unlock(&run_lock);
-        if (!wanted)
-                return false;
-        pld_finalizers_serve();
-        if (free)
-                pld_pacer_report_pressure();
-        finish_number(number);
-        return true;
-}
-
-static void run_for_ever(void)
-{
-        for (;;) {
-                uint32_t seen = pld_load_acquire(&bell);
-                while (run_next(true))
-                        ;
-                pld_futex_wait(&bell, seen, 0);
-        }
-}
-
-/* All that is wanted. */
-static PLD_NOINLINE void run_blocked(struct pld_thread *self)
-{
-        pld_enter();
-        pld_thread_block(self);
-        while (run_next(false))
-                ;
-        if (self)
-                pld_thread_unblock(self);
-        pld_leave();
-}
-
-static void collector_thread_ends(void *unused);
-
-static void *collector_thread(void *unused)
-{
-        pld_os->thread_be_prompt(); /* while it waits for a CPU, others may wait for it */
-        pthread_cleanup_push(collector_thread_ends, NULL);
-        run_for_ever();
-        pthread_cleanup_pop(0);
-        return unused;
-}
-
-static void set_thread_state(unsigned state)
-{
-        pld_lock(&request_lock);
-        pld_store_release(&thread_state, state);
-        pld_unlock(&request_lock);
-}
-
-/* By one at a time. */
-static void make_thread(void)
-{
-        pthread_t thread;
-        unsigned here = pld_machine_here();
-        bool made = !pld_node_thread_start(&thread, here < pld_machine.nnodes ? here : 0,
-                                           "polder-collect", collector_thread, NULL);
-        set_thread_state(made ? THREAD_THERE : THREAD_REFUSED);
-        if (!made)
-                pld_store_relaxed(&pld_cycle_is_due, true); /* for who reckoned with it */
-}
-
-/* True when there is one, or, for who will not wait, will be one in a moment. */
-static bool ensure_thread(bool may_wait)
-{
-        pld_lock(&request_lock);
-        bool first = pld_load_relaxed(&thread_state) == THREAD_NONE;
-        if (first)
-                pld_store_relaxed(&thread_state, THREAD_BEING_MADE);
-        pld_unlock(&request_lock);
-        if (first)
-                make_thread();
-        while (may_wait && pld_load_acquire(&thread_state) == THREAD_BEING_MADE)
-                pld_nap(THREAD_NAP_NS);
-        return pld_load_acquire(&thread_state) != THREAD_REFUSED;
-}
-
-/* The program's callback on pressure has called pthread_exit(): its cycle is over, and the
- * next ones need another thread. */
-static void collector_thread_ends(void *unused)
-{
-        (void)unused;
-        pld_lock(&request_lock);
-        pld_store_release(&thread_state, THREAD_NONE);
-        uint32_t number = nbegun;
-        pld_unlock(&request_lock);
-        finish_number(number);
-        pthread_detach(pthread_self());
-        if (!ensure_thread(true))
-                run_blocked(pld_thread_self()); /* Y4 */
-}
-
-static void ring(void)
-{
-        pld_add_release(&bell, 1);
-        pld_futex_wake(&bell, INT_MAX);
-}
-
-/* The number of a cycle that begins after now. */
-static uint32_t request(bool stopped, bool full)
-{
-        pld_lock(&request_lock);
-        uint32_t number = nbegun + 1;
-        if (nwanted < number)
-                nwanted = number;
-        if (stopped && stop_until < number)
-                stop_until = number;
-        if (full && full_until < number)
-                full_until = number;
-        pld_unlock(&request_lock);
-        return number;
-}
-
-void pld_cycle_request_automatic(void)
-{
-        if (pld_settings.gc == POLDER_GC_OFF || pld_load_relaxed(&pld_phase) != PLD_PHASE_IDLE ||
-            pld_exchange_relaxed(&automatic_wanted, true))
-                return;
-        request(false, false);
-        if (ensure_thread(false))
-                ring();
+        young = trace->young;
+        trace->heap_before = pld_pacer_read();
+        pld_workers_start();
+        if (trace->stopped)
+                run_stopped(trace);
         else
-                pld_store_relaxed(&pld_cycle_is_due, true); /* Y4 */
-}
-
-static void await(uint32_t number)
-{
-        for (;;) {
-                uint32_t done = pld_load_acquire(&nfinished);
-                if ((int32_t)(done - number) >= 0)
-                        return;
-                pld_futex_wait(&nfinished, done, 0);
-        }
-}
-
-PLD_NOINLINE void pld_cycle_run_due_slow(struct pld_thread *self)
-{
-        if (pld_pacer_is_reporting() || !pld_exchange_relaxed(&pld_cycle_is_due, false))
-                return;
-        run_blocked(self);
-        pld_pacer_report_pressure();
-}
-
-PLD_NOINLINE int polder_collect(enum polder_collect_mode mode)
-{
-        int error = pld_start();
-        if (error)
-                return error;
-        if (mode != POLDER_CONCURRENT && mode != POLDER_STOP_THE_WORLD && mode != POLDER_YOUNG)
-                return -EINVAL;
-        if (pld_pacer_is_reporting())
-                return -EDEADLK; /* the cycle is not over before the callback returns */
-        struct pld_thread *self = pld_thread_self();
-        bool by_thread = ensure_thread(true);
-        pld_enter();
-        pld_thread_block(self); /* first: the cycle that is asked for need not signal us */
-        uint32_t number = request(mode == POLDER_STOP_THE_WORLD, mode != POLDER_YOUNG);
-        if (by_thread)
-                ring();
-        else
-                while (run_next(false))
-                        ; /* Y4 */
-        await(number);
-        if (self)
-                pld_thread_unblock(self);
-        pld_leave();
-        if (!by_thread)
-                pld_pacer_report_pressure();
-        return 0;
-}
-
-int polder_collect_start(void)
-{
-        int error = pld_start();
-        if (error)
-                return error;
-        request(false, true);
-        if (!ensure_thread(false))
-                return polder_collect(POLDER_CONCURRENT);
-        ring();
-        return 0;
+                run_concurrent(trace);
+        trace->end_ns = pld_now_ns();
+        trace->survey = survey;
 }
 
 static void step_nothing(struct pld_thread *thread)
@@ -607,67 +384,14 @@ static void step_nothing(struct pld_thread *thread)
         (void)thread;
 }
 
-static void hold_locked(void (*look)(void *arg), void *arg)
+void pld_cycle_hold(void (*look)(void *arg), void *arg)
 {
+        pld_sweep_finish();
+        pld_threads_lock();
         uint64_t cpu_ns = cpu_now(), start_ns = pld_now_ns();
         pld_threads_stop_locked(step_nothing, PLD_NEEDS_STACK, 0);
         look(arg);
         cpu_ns = cpu_now() - cpu_ns;
         count_stop(pld_threads_resume_locked() - start_ns, cpu_ns);
-}
-
-PLD_NOINLINE void pld_cycle_hold(void (*look)(void *arg), void *arg)
-{
-        struct pld_thread *self = pld_thread_self();
-        pld_enter();
-        pld_thread_block(self);
-        pld_lock(&run_lock);
-        pld_sweep_finish();
-        pld_threads_lock();
-        hold_locked(look, arg);
         pld_threads_unlock();
-        pld_unlock(&run_lock);
-        if (self)
-                pld_thread_unblock(self);
-        pld_leave();
-}
-
-uint64_t pld_cycles_done(void)
-{
-        return pld_load_relaxed(&nfinished);
-}
-
-/* ---- fork(): no cycle is under way in the child --------------------------------------------- */
-
-static void await_run_lock(void)
-{
-        struct pld_thread *self = pld_thread_self();
-        pld_enter();
-        pld_thread_block(self);
-        pld_lock_seize(&run_lock);
-        if (self)
-                pld_thread_unblock(self);
-        pld_leave();
-}
-
-PLD_NOINLINE void pld_cycle_fork_prepare(void)
-{
-        await_run_lock();
-        pld_sweep_finish(); /* no thread is halfway through a span then: nor in the child */
-        pld_lock_seize(&request_lock);
-}
-
-void pld_cycle_fork_parent(void)
-{
-        pld_lock_cede(&request_lock);
-        pld_lock_cede(&run_lock);
-}
-
-void pld_cycle_fork_child(void)
-{
-        pld_store_release(&thread_state, THREAD_NONE);
-        pld_store_relaxed(&automatic_wanted, false); /* nobody is there to see it */
-        pld_workers_fork_child();
-        pld_lock_cede(&request_lock);
-        pld_lock_cede(&run_lock);
 }

@@ -31,31 +31,14 @@ static inline bool pld_cycle_has_work(void)
         return pld_load_acquire(&pld_phase) >= PLD_PHASE_MARKING;
 }
 
-/* Asks for a cycle of the kind that the settings want; from any thread, inside
- * Polder or not; returns at once. */
-void pld_cycle_request_automatic(void);
-/* Runs it here, if there is no thread to run it; outside of Polder. */
-struct pld_thread;
-void pld_cycle_run_due_slow(struct pld_thread *self);
-
-extern _Atomic bool pld_cycle_is_due; /* and waits for a mutator to run it */
-
-static inline void pld_cycle_run_due(struct pld_thread *self)
-{
-        if (__builtin_expect(pld_load_relaxed(&pld_cycle_is_due), 0))
-                pld_cycle_run_due_slow(self);
-}
-
-/* Between two cycles, with all swept and every mutator held: the caller looks at the heap.
- * Waits for a cycle that is under way; from any thread, holding no lock. */
+/* Young, stopped or neither, as the trace says, and the rest is written there. One at a time
+ * (request.h), as all below; in a blocking section, or no mutator. */
+struct pld_trace;
+void pld_cycle_run(struct pld_trace *trace);
+/* The caller looks at the heap with all swept and every mutator held. */
 void pld_cycle_hold(void (*look)(void *arg), void *arg);
 
-uint64_t pld_cycles_done(void);
 /* ns; the second: CPU time of the thread that runs the cycle. */
 extern struct pld_histogram pld_stop_times, pld_stop_cpu_times, pld_handshake_times;
-
-void pld_cycle_fork_prepare(void);
-void pld_cycle_fork_parent(void);
-void pld_cycle_fork_child(void);
 
 #endif

@@ -17,6 +17,7 @@ libpld_collector_la_SOURCES = \
 	collector/pacer.c collector/pacer.h \
 	collector/reach.c collector/reach.h \
 	collector/records.c collector/records.h \
+	collector/request.c collector/request.h \
 	collector/roots.c collector/roots.h \
 	collector/rules.c collector/rules.h \
 	collector/safepoint.c collector/safepoint.h \

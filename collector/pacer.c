@@ -24,6 +24,7 @@
 #include "base/futex.h"
 #include "collector/cycle.h"
 #include "collector/governor.h"
+#include "collector/request.h"
 #include "collector/roots.h"
 #include "collector/safepoint.h"
 #include "collector/scan.h"
@@ -192,7 +193,7 @@ void pld_pacer_note(struct pld_thread *self, size_t nbytes)
                 return;
         tell(self);
         if (pld_pacer_wants_cycle())
-                pld_cycle_request_automatic();
+                pld_request_automatic();
 }
 
 void pld_pacer_note_large(struct pld_thread *self, size_t nbytes)
@@ -250,7 +251,7 @@ static void mark_a_while(struct pld_thread *self, uint64_t until_ns)
 
 void pld_pacer_assist(struct pld_thread *self)
 {
-        pld_cycle_run_due(self);
+        pld_request_run_due(self);
         if (pld_unlikely(is_far_over_goal()))
                 give_way(self);
         if (!pld_cycle_is_marking()) {

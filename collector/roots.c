@@ -18,7 +18,7 @@
 #include "base/check.h"
 #include "base/loaded.h"
 #include "base/lock.h"
-#include "collector/cycle.h"
+#include "collector/request.h"
 #include "collector/safepoint.h"
 #include "collector/settings.h"
 #include "collector/thread.h"
@@ -320,7 +320,7 @@ static void free_collected(void *at)
                 release.error = drop_pin(self, release.object, true);
                 pld_leave();
         } else {
-                pld_cycle_hold(release_in_stop, &release); /* R4 */
+                pld_request_hold(release_in_stop, &release); /* R4 */
         }
         if (release.error)
                 pld_die("free of %p, which is a collected object: drop the pointers to it instead", at);

@@ -4,11 +4,11 @@
 #include "arena/malloc.h"
 #include "base/check.h"
 #include "base/lock.h"
-#include "collector/cycle.h"
 #include "collector/last_resort.h"
 #include "collector/layout.h"
 #include "collector/pacer.h"
 #include "collector/records.h"
+#include "collector/request.h"
 #include "collector/roots.h"
 #include "collector/rules.h"
 #include "collector/settings.h"
@@ -25,7 +25,7 @@ static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_COLLECTOR_START);
 
 static void fork_prepare(void)
 {
-        pld_cycle_fork_prepare();
+        pld_request_fork_prepare();
         pld_thread_fork_prepare();
         pld_roots_fork_prepare();
         pld_records_fork_prepare();
@@ -46,7 +46,7 @@ static void fork_parent(void)
         pld_records_fork_done();
         pld_roots_fork_done();
         pld_thread_fork_parent();
-        pld_cycle_fork_parent();
+        pld_request_fork_parent();
 }
 
 static void fork_child(void)
@@ -60,7 +60,7 @@ static void fork_child(void)
         pld_roots_fork_done();
         pld_thread_fork_child();
         pld_last_resort_fork_child();
-        pld_cycle_fork_child();
+        pld_request_fork_child();
 }
 
 static int start_locked(const struct pld_arena_settings *arena)

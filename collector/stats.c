@@ -12,6 +12,7 @@
 #include "collector/histograms.h"
 #include "collector/pacer.h"
 #include "collector/records.h"
+#include "collector/request.h"
 #include "collector/start.h"
 
 #include <errno.h>
@@ -79,7 +80,7 @@ int polder_stats_read(struct polder_stats *stats)
                 struct pld_pace pace = pld_pacer_read();
                 struct pld_histogram_copy stops;
                 pld_histogram_copy(&pld_stop_times, &stops);
-                now.cycles = pld_cycles_done();
+                now.cycles = pld_requests_done();
                 now.stops = stops.count;
                 now.stop_ns_total = stops.sum;
                 now.stop_ns_max = stops.max;

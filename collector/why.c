@@ -17,9 +17,9 @@
  *     has moved since the search. */
 #include "collector/why.h"
 
-#include "collector/cycle.h"
 #include "collector/reach.h"
 #include "collector/records.h"
+#include "collector/request.h"
 #include "collector/scan.h"
 #include "collector/start.h"
 #include "collector/thread.h"
@@ -232,7 +232,7 @@ static PLD_NOINLINE int answer(struct question *question, FILE *to)
         if (!pld_load_acquire(&pld_started) || !pld_find_object(chain->asked).span || !to)
                 return -EINVAL;
         question->self = pld_thread_self();
-        pld_cycle_hold(ask, question);
+        pld_request_hold(ask, question);
         pld_reach_free(&question->reach);
         int error = question->error;
         if (!error || error == -ENOENT)

@@ -1,9 +1,9 @@
 #include "tests/collector/test_thread.h"
 
-#include "collector/cycle.h"
 #include "collector/generation.h"
 #include "collector/journal.h"
 #include "collector/pacer.h"
+#include "collector/request.h"
 #include "collector/thread.h"
 
 #include <stdio.h>
@@ -504,7 +504,7 @@ Test(generation, the_first_cycle_of_a_forked_child_is_a_full_one, .timeout = 60)
 static void let_cycles_end(void)
 {
         while (pld_pacer_wants_cycle()) {
-                pld_cycle_request_automatic();
+                pld_request_automatic();
                 polder_safepoint();
                 sched_yield();
         }

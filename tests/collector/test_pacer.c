@@ -1,7 +1,7 @@
 #include "tests/collector/collector_test.h"
 
-#include "collector/cycle.h"
 #include "collector/pacer.h"
+#include "collector/request.h"
 
 #include <inttypes.h>
 
@@ -308,7 +308,7 @@ static void let_cycles_end_and_look(size_t start)
                 size_t now = resident_now() - start;
                 if (now > pld_load_relaxed(&most_resident))
                         pld_store_relaxed(&most_resident, now);
-                pld_cycle_request_automatic();
+                pld_request_automatic();
                 polder_safepoint();
                 sched_yield();
         }
