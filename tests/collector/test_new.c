@@ -48,9 +48,8 @@ static void *dirty_all_sizes(void *unused)
 Test(new, objects_of_every_size_are_zero_and_aligned_also_the_second_time)
 {
         collected_start();
-        for (int round = 0; round < 3; round++) {
+        for (int round = 0; round < 3; round++)
                 make_and_collect(dirty_all_sizes);
-        }
 }
 
 static void *dirty_large_sizes(void *unused)
@@ -72,9 +71,8 @@ static void *dirty_large_sizes(void *unused)
 Test(new, large_objects_are_zero_also_the_second_time)
 {
         collected_start();
-        for (int round = 0; round < 3; round++) {
+        for (int round = 0; round < 3; round++)
                 make_and_collect(dirty_large_sizes);
-        }
 }
 
 /* Some live, so that runs are short; the others' cells are full of ones. */

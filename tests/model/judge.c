@@ -5,6 +5,7 @@
  * is not true would show. The numbers are those of the essay in cycle_model.c. */
 #include "tests/model/protocol.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 
 /* A set of cells is a word of bits, bit c for the cell c. */
@@ -257,170 +258,131 @@ const char *protocol_breach(const struct rules *r, const struct state *s)
 
 /* ---- Names -------------------------------------------------------------------------------- */
 
-static void name_slot(char *buffer, size_t nbytes, int target, int f)
+/* $a, $b, $c: a step's references; $t: the thread a; $x: the slot b of a, $y: the slot c of b;
+ * $w: stale words, if there are any. */
+static const char *const sayings[] = {
+        [DO_SWEEP] = "sweeps $a",
+        [DO_ARM] = "arms thread $t",
+        [DO_SETTLE] = "sees thread $t outside Polder",
+        [DO_SCAN] = "scans thread $t$w",
+        [DO_SCAN_ROOT] = "reads the root: $a",
+        [DO_TRACE] = "traces $x",
+        [DO_SHADE_TRACED] = "shades $a, which it had read",
+        [DO_FLIP] = "stops all and flips",
+        [DO_FLIP_YOUNG] = "stops all and flips; the next cycle is a young one",
+        [DO_TURN_FULL] = "makes the next cycle a full one",
+        [DO_CLEAR] = "clears the mark of $a",
+        [DO_SCAN_SLOT] = "reads $x, which is in the journal",
+        [DO_BEGIN] = "begins a cycle",
+        [DO_TIE_TRACE] = "looks at the ties of $a",
+        [DO_TIE_OLD] = "looks at the ties of what is old",
+        [DO_FLUSH_ROUND] = "asks thread $t to flush",
+        [DO_DROP] = "drops a reference",
+        [DO_LOAD] = "loads $a from $y",
+        [DO_LOAD_ROOT] = "loads $a from $y",
+        [DO_REFILL] = "claims $a for its run",
+        [DO_NEW] = "new object $a",
+        [DO_FILL] = "plain $y = $a",
+        [DO_STORE] = "store($x, $c): begins",
+        [DO_CAS] = "compare_exchange($x, ..., $c): begins",
+        [DO_SHADE_OLD] = "... is past shading $a",
+        [DO_SHADE_NEW] = "... is past shading $a",
+        [DO_SHADE_SWAPPED] = "... is past shading $a",
+        [DO_SHADE_EXPECTED] = "... is past shading $a",
+        [DO_SHADE_DESIRED] = "... is past shading $a",
+        [DO_WRITE] = "... writes $a",
+        [DO_SWAP] = "... writes $a",
+        [DO_COMPARE] = "... writes $a",
+        [DO_TIE_PUT] = "tie(owner $a, key $b, $c): has written",
+        [DO_TIE_FLAGS] = "... has told owner and key",
+        [DO_TIE_SHADE] = "... is past shading $a and what was there",
+        [DO_TIE_GET] = "reads $a from a tie",
+        [DO_TIE_GOT] = "... takes $a",
+        [DO_NOTE] = "... has noted the slot down, if it had to",
+        [DO_FLUSH] = "flushes its buffer",
+};
+
+struct text {
+        char *buffer;
+        size_t nbytes, used;
+};
+
+static __attribute__((format(printf, 2, 3))) void add(struct text *text, const char *format, ...)
 {
-        if (target)
-                snprintf(buffer, nbytes, "c%d.f%d", target, f);
-        else
-                snprintf(buffer, nbytes, "root");
+        va_list list;
+
+        va_start(list, format);
+        if (text->used < text->nbytes)
+                text->used += (size_t)vsnprintf(text->buffer + text->used,
+                                                text->nbytes - text->used, format, list);
+        va_end(list);
 }
 
-static void name_ref(char *buffer, size_t nbytes, int ref)
+static void add_ref(struct text *text, int ref)
 {
         if (ref == POISON)
-                snprintf(buffer, nbytes, "garbage");
+                add(text, "garbage");
         else if (ref)
-                snprintf(buffer, nbytes, "c%d", ref);
+                add(text, "c%d", ref);
         else
-                snprintf(buffer, nbytes, "NULL");
+                add(text, "NULL");
 }
 
-static void name_cells(char *buffer, size_t nbytes, unsigned set)
+static void add_slot(struct text *text, int target, int f)
 {
-        size_t used = 0;
+        if (target)
+                add(text, "c%d.f%d", target, f);
+        else
+                add(text, "root");
+}
 
-        buffer[0] = 0;
-        for (int c = 1; c <= MAX_CELLS && used < nbytes; c++)
+static void add_stale_words(struct text *text, unsigned set)
+{
+        if (set)
+                add(text, ", stale words:");
+        for (int c = 1; c <= MAX_CELLS; c++)
                 if (set >> c & 1)
-                        used += (size_t)snprintf(buffer + used, nbytes - used, " c%d", c);
+                        add(text, " c%d", c);
 }
 
-static void name_collector_step(struct step s, char *buffer, size_t nbytes)
+static void add_part(struct text *text, struct step s, char part)
 {
-        char cells[32], ref[16];
-
-        name_ref(ref, sizeof ref, s.a);
-        name_cells(cells, sizeof cells, s.b);
-        switch ((enum verb)s.verb) {
-        case DO_SWEEP:
-                snprintf(buffer, nbytes, "sweeps %s", ref);
-                return;
-        case DO_ARM:
-                snprintf(buffer, nbytes, "arms thread %c", 'A' + s.a);
-                return;
-        case DO_SETTLE:
-                snprintf(buffer, nbytes, "sees thread %c outside Polder", 'A' + s.a);
-                return;
-        case DO_SCAN:
-                snprintf(buffer, nbytes, "scans thread %c%s%s", 'A' + s.a,
-                         s.b ? ", stale words:" : "", cells);
-                return;
-        case DO_SCAN_ROOT:
-                snprintf(buffer, nbytes, "reads the root: %s", ref);
-                return;
-        case DO_TRACE:
-                snprintf(buffer, nbytes, "traces c%d.f%d", s.a, s.b);
-                return;
-        case DO_SHADE_TRACED:
-                snprintf(buffer, nbytes, "shades %s, which it had read", ref);
-                return;
-        case DO_FLIP_YOUNG:
-                snprintf(buffer, nbytes, "stops all and flips; the next cycle is a young one");
-                return;
-        case DO_TURN_FULL:
-                snprintf(buffer, nbytes, "makes the next cycle a full one");
-                return;
-        case DO_CLEAR:
-                snprintf(buffer, nbytes, "clears the mark of %s", ref);
-                return;
-        case DO_SCAN_SLOT:
-                snprintf(buffer, nbytes, "reads c%d.f%d, which is in the journal", s.a, s.b);
-                return;
-        case DO_BEGIN:
-                snprintf(buffer, nbytes, "begins a cycle");
-                return;
-        case DO_TIE_TRACE:
-                snprintf(buffer, nbytes, "looks at the ties of %s", ref);
-                return;
-        case DO_TIE_OLD:
-                snprintf(buffer, nbytes, "looks at the ties of what is old");
-                return;
-        case DO_FLUSH_ROUND:
-                snprintf(buffer, nbytes, "asks thread %c to flush", 'A' + s.a);
-                return;
+        switch (part) {
+        case 'a':
+                add_ref(text, s.a);
+                break;
+        case 'b':
+                add_ref(text, s.b);
+                break;
+        case 'c':
+                add_ref(text, s.c);
+                break;
+        case 't':
+                add(text, "%c", 'A' + s.a);
+                break;
+        case 'x':
+                add_slot(text, s.a, s.b);
+                break;
+        case 'y':
+                add_slot(text, s.b, s.c);
+                break;
         default:
-                snprintf(buffer, nbytes, "stops all and flips");
-        }
-}
-
-static void name_thread_step(struct step s, char *buffer, size_t nbytes)
-{
-        char ref[16], slot[16], value[16];
-
-        name_ref(ref, sizeof ref, s.a);
-        name_slot(slot, sizeof slot, s.verb == DO_STORE || s.verb == DO_CAS ? s.a : s.b,
-                  s.verb == DO_STORE || s.verb == DO_CAS ? s.b : s.c);
-        name_ref(value, sizeof value, s.c);
-        switch ((enum verb)s.verb) {
-        case DO_DROP:
-                snprintf(buffer, nbytes, "drops a reference");
-                return;
-        case DO_LOAD:
-        case DO_LOAD_ROOT:
-                snprintf(buffer, nbytes, "loads %s from %s", ref, slot);
-                return;
-        case DO_REFILL:
-                snprintf(buffer, nbytes, "claims %s for its run", ref);
-                return;
-        case DO_NEW:
-                snprintf(buffer, nbytes, "new object %s", ref);
-                return;
-        case DO_FILL:
-                snprintf(buffer, nbytes, "plain %s = %s", slot, ref);
-                return;
-        case DO_STORE:
-                snprintf(buffer, nbytes, "store(%s, %s): begins", slot, value);
-                return;
-        case DO_CAS:
-                snprintf(buffer, nbytes, "compare_exchange(%s, ..., %s): begins", slot, value);
-                return;
-        case DO_SHADE_OLD:
-        case DO_SHADE_NEW:
-        case DO_SHADE_SWAPPED:
-        case DO_SHADE_EXPECTED:
-        case DO_SHADE_DESIRED:
-                snprintf(buffer, nbytes, "... is past shading %s", ref);
-                return;
-        case DO_WRITE:
-        case DO_SWAP:
-        case DO_COMPARE:
-                snprintf(buffer, nbytes, "... writes %s", ref);
-                return;
-        case DO_TIE_PUT:
-                name_ref(slot, sizeof slot, s.b);
-                snprintf(buffer, nbytes, "tie(owner %s, key %s, %s): has written", ref, slot,
-                         value);
-                return;
-        case DO_TIE_FLAGS:
-                snprintf(buffer, nbytes, "... has told owner and key");
-                return;
-        case DO_TIE_SHADE:
-                snprintf(buffer, nbytes, "... is past shading %s and what was there", ref);
-                return;
-        case DO_TIE_GET:
-                snprintf(buffer, nbytes, "reads %s from a tie", ref);
-                return;
-        case DO_TIE_GOT:
-                snprintf(buffer, nbytes, "... takes %s", ref);
-                return;
-        case DO_NOTE:
-                snprintf(buffer, nbytes, "... has noted the slot down, if it had to");
-                return;
-        default:
-                snprintf(buffer, nbytes, "flushes its buffer");
+                add_stale_words(text, s.b);
         }
 }
 
 void protocol_name(struct step step, char *buffer, size_t nbytes)
 {
-        int used;
+        struct text text = { buffer, nbytes, 0 };
 
         if (step.actor == COLLECTOR)
-                used = snprintf(buffer, nbytes, "collector ");
+                add(&text, "collector ");
         else
-                used = snprintf(buffer, nbytes, "thread %c  ", 'A' + step.actor);
-        if (step.actor == COLLECTOR)
-                name_collector_step(step, buffer + used, nbytes - (size_t)used);
-        else
-                name_thread_step(step, buffer + used, nbytes - (size_t)used);
+                add(&text, "thread %c  ", 'A' + step.actor);
+        for (const char *says = sayings[step.verb]; *says; says++) {
+                if (*says == '$')
+                        add_part(&text, step, *++says);
+                else
+                        add(&text, "%c", *says);
+        }
 }

@@ -54,11 +54,9 @@ Test(machine, every_node_with_memory_is_there)
 
 Test(machine, sparse_ids_get_dense_indices)
 {
-        pld_fake_reset();
-        pld_fake_add_node(0, 1, PLD_GIB);
+        setup_nodes(1);
         pld_fake_add_node(3, 1, PLD_GIB);
         pld_fake_add_node(250, 1, PLD_GIB);
-        pld_fake_install();
         start();
         cr_assert(pld_machine.nnodes == 3);
         cr_expect(pld_machine_index_of(0) == 0);
@@ -70,15 +68,13 @@ Test(machine, sparse_ids_get_dense_indices)
 
 Test(machine, a_node_without_memory_is_not_there_but_its_cpus_have_a_near_one)
 {
-        pld_fake_reset();
-        pld_fake_add_node(0, 1, PLD_GIB);
+        setup_nodes(1);
         pld_fake_add_node(1, 1, 0);
         pld_fake_add_node(2, 1, PLD_GIB);
         pld_fake_set_distance(1, 2, 15);
-        pld_fake_install();
         start();
         cr_assert(pld_machine.nnodes == 2);
-        pld_fake_run_on(1);
+        pld_fake_run_on(2);
         cr_expect(pld_machine_here() == 1); /* node 2 */
 }
 
@@ -228,14 +224,12 @@ Test(machine, a_node_without_cpus_comes_after_the_others_however_near)
 
 Test(machine, cpus_without_memory_of_their_own_go_to_a_node_with_cpus)
 {
-        pld_fake_reset();
-        pld_fake_add_node(0, 1, PLD_GIB);
+        setup_nodes(1);
         pld_fake_add_node(1, 1, 0);
         pld_fake_add_node(2, 0, PLD_GIB);
         pld_fake_set_distance(1, 2, 12);
-        pld_fake_install();
         start();
-        pld_fake_run_on(1);
+        pld_fake_run_on(2);
         cr_expect(pld_machine_here() == 0);
 }
 
