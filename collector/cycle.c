@@ -214,18 +214,24 @@ static void await_dry(void)
         }
 }
 
-static void mark(void)
+/* Until nobody has anything. */
+static void mark_on(void)
 {
-        pld_threads_lock();
-        set_phase_locked(PLD_PHASE_MARKING, PLD_SHADE_OLD, true);
-        pld_threads_unlock();
-        begin_marking();
         for (bool had_work = true; had_work;) {
                 await_dry();
                 handshake(PLD_PHASE_MARKING, step_flush, PLD_NEEDS_STATE, PLD_SHADE_OLD, true,
                           &had_work);
                 had_work |= pld_load_acquire(&pld_grey_credits) != 0;
         }
+}
+
+static void mark(void)
+{
+        pld_threads_lock();
+        set_phase_locked(PLD_PHASE_MARKING, PLD_SHADE_OLD, true);
+        pld_threads_unlock();
+        begin_marking();
+        mark_on();
 }
 
 /* With all held: marks by all there are until nothing grey is left (Y3). */
@@ -312,7 +318,7 @@ static void terminate(uint64_t *stop_ns)
                 case LATE:
                         late++;
                 }
-                mark();
+                mark_on(); /* roots and records are read once: what leaves them is shaded (R1) */
         }
 }
 
