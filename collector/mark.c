@@ -25,6 +25,7 @@
 #include "base/check.h"
 #include "collector/tie.h"
 
+#include <stddef.h>
 #include <string.h>
 
 void pld_marker_init(struct pld_marker *marker, unsigned node, bool at_home)
@@ -117,6 +118,13 @@ static inline struct sight sight_now(void)
         return (struct sight){ pld_range.base, pld_range.nbytes, pld_page_map };
 }
 
+/* Where the mark bits of a place's span are. It may have no span: then nobody looks there. */
+static inline _Atomic uint64_t *marks_at(struct pld_place place)
+{
+        uintptr_t span = (uintptr_t)pld_place_span(place);
+        return (_Atomic uint64_t *)(span + offsetof(struct pld_span, bits));
+}
+
 /* Finds a pointer's mark bit without a look at the span (M3), and returns whether there is
  * one: the word, which is in the range, may be no pointer to a collected object. */
 static inline bool find_mark(struct sight sight, uintptr_t word, struct pld_candidate *out)
@@ -124,13 +132,13 @@ static inline bool find_mark(struct sight sight, uintptr_t word, struct pld_cand
         struct pld_place place = { pld_load_acquire(&sight.map[(word - sight.base) >> PLD_PAGE_SHIFT]) };
         const struct pld_form *form = &pld_forms[pld_place_form(place)];
         uint64_t i = pld_place_offset(place, word) * form->magic >> PLD_FORM_SHIFT;
-        struct pld_span *span = pld_place_span(place);
-        out->word = &pld_span_marked(span)[i / 64];
+        out->word = marks_at(place) + i / 64;
         out->index = i;
         out->pointer = word;
         out->place = place;
         bool found = place.bits / PLD_KIND_COLLECTED & 1;
-        PLD_ASSERT(!found || (i == pld_span_index(span, word) && pld_span_has_object(span, i)));
+        PLD_ASSERT(!found || (i == pld_span_index(pld_place_span(place), word) &&
+                              pld_span_has_object(pld_place_span(place), i)));
         return found;
 }
 
