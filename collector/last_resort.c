@@ -20,7 +20,7 @@
 #include "arena/sweep.h"
 #include "base/futex.h"
 #include "collector/cycle.h"
-#include "collector/pacer.h"
+#include "collector/pressure.h"
 #include "collector/safepoint.h"
 #include "collector/thread.h"
 
@@ -73,7 +73,7 @@ static bool collect(size_t nbytes)
 bool pld_last_resort_try(struct pld_last_resort *resort, size_t nbytes)
 {
         unsigned step = resort->nsteps++;
-        if (pld_pacer_is_reporting())
+        if (pld_pressure_is_reporting())
                 return false; /* L2 */
         if (step == 0) {
                 take_turn(resort);

@@ -15,6 +15,7 @@ libpld_collector_la_SOURCES = \
 	collector/new.c \
 	collector/node_stats.c \
 	collector/pacer.c collector/pacer.h \
+	collector/pressure.c collector/pressure.h \
 	collector/reach.c collector/reach.h \
 	collector/records.c collector/records.h \
 	collector/request.c collector/request.h \

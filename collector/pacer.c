@@ -24,6 +24,7 @@
 #include "base/futex.h"
 #include "collector/cycle.h"
 #include "collector/governor.h"
+#include "collector/pressure.h"
 #include "collector/request.h"
 #include "collector/roots.h"
 #include "collector/safepoint.h"
@@ -69,11 +70,6 @@ static struct pld_governor governor;    /* lock */
 static bool young;                      /* the cycle's: it is one */
 static size_t since_at_begin, large_at_begin; /* the cycle's */
 static uint64_t begin_ns, last_end_ns;  /* the cycle's */
-static _Atomic bool under_pressure;     /* after the last cycle, and not yet reported */
-static __thread bool reporting;
-
-static polder_pressure pressure_fn; /* lock */
-static void *pressure_arg;          /* lock */
 
 /* ---- Goal and trigger ---------------------------------------------------------------- */
 
@@ -394,31 +390,9 @@ void pld_pacer_cycle_ends(void)
         struct pld_heap_facts facts = heap_facts();
         set_goal();
         pld_lock(&lock);
-        pld_store_relaxed(&under_pressure, pld_governor_is_pressed(&governor, &facts));
+        bool pressed = pld_governor_is_pressed(&governor, &facts);
         pld_unlock(&lock);
-}
-
-void pld_pacer_report_pressure(void)
-{
-        if (reporting || !pld_exchange_relaxed(&under_pressure, false))
-                return;
-        pld_lock(&lock);
-        polder_pressure fn = pressure_fn;
-        void *arg = pressure_arg;
-        pld_unlock(&lock);
-        if (!fn)
-                return;
-        bool was_attached = pld_thread_self() != NULL;
-        reporting = true;
-        fn(pld_load_relaxed(&live), pld_load_relaxed(&limit), arg);
-        reporting = false;
-        if (!was_attached)
-                polder_thread_detach(); /* the collector's thread must not wait for itself */
-}
-
-bool pld_pacer_is_reporting(void)
-{
-        return reporting;
+        pld_pressure_set(pressed, facts.live, facts.limit);
 }
 
 void pld_pacer_fork_prepare(void)
@@ -464,18 +438,6 @@ size_t polder_set_memory_limit(size_t nbytes)
         if (pld_settings.memory_limit_hard)
                 pld_page_heap_set_limit(nbytes);
         return former;
-}
-
-int polder_on_pressure(polder_pressure fn, void *arg)
-{
-        int error = pld_start();
-        if (error)
-                return error;
-        pld_lock(&lock);
-        pressure_fn = fn;
-        pressure_arg = arg;
-        pld_unlock(&lock);
-        return 0;
 }
 
 struct pld_pace pld_pacer_read(void)

@@ -33,11 +33,6 @@ void pld_pacer_marking_ends(void);
 /* After that, with all held: what a cycle that ends here has found. */
 struct pld_survey pld_pacer_survey(size_t nslots);
 void pld_pacer_cycle_ends(void);
-/* Outside of Polder and of all locks: tells the program when the limit cannot be
- * held; once a cycle. */
-void pld_pacer_report_pressure(void);
-/* The calling thread is in the program's callback. */
-bool pld_pacer_is_reporting(void);
 void pld_pacer_fork_prepare(void);
 void pld_pacer_fork_done(void);
 

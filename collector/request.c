@@ -16,6 +16,7 @@
 #include "collector/cycle.h"
 #include "collector/generation.h"
 #include "collector/pacer.h"
+#include "collector/pressure.h"
 #include "collector/records.h"
 #include "collector/safepoint.h"
 #include "collector/settings.h"
@@ -73,7 +74,7 @@ static bool run_next(bool free)
                 return false;
         pld_finalizers_serve();
         if (free)
-                pld_pacer_report_pressure();
+                pld_pressure_report();
         finish_number(number);
         return true;
 }
@@ -205,10 +206,10 @@ static void await(uint32_t number)
 
 PLD_NOINLINE void pld_request_run_due_slow(struct pld_thread *self)
 {
-        if (pld_pacer_is_reporting() || !pld_exchange_relaxed(&pld_request_is_due, false))
+        if (pld_pressure_is_reporting() || !pld_exchange_relaxed(&pld_request_is_due, false))
                 return;
         run_blocked(self);
-        pld_pacer_report_pressure();
+        pld_pressure_report();
 }
 
 PLD_NOINLINE int polder_collect(enum polder_collect_mode mode)
@@ -218,7 +219,7 @@ PLD_NOINLINE int polder_collect(enum polder_collect_mode mode)
                 return error;
         if (mode != POLDER_CONCURRENT && mode != POLDER_STOP_THE_WORLD && mode != POLDER_YOUNG)
                 return -EINVAL;
-        if (pld_pacer_is_reporting())
+        if (pld_pressure_is_reporting())
                 return -EDEADLK; /* the cycle is not over before the callback returns */
         struct pld_thread *self = pld_thread_self();
         bool by_thread = ensure_thread(true);
@@ -235,7 +236,7 @@ PLD_NOINLINE int polder_collect(enum polder_collect_mode mode)
                 pld_thread_unblock(self);
         pld_leave();
         if (!by_thread)
-                pld_pacer_report_pressure();
+                pld_pressure_report();
         return 0;
 }
 

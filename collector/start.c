@@ -7,6 +7,7 @@
 #include "collector/last_resort.h"
 #include "collector/layout.h"
 #include "collector/pacer.h"
+#include "collector/pressure.h"
 #include "collector/records.h"
 #include "collector/request.h"
 #include "collector/roots.h"
@@ -34,10 +35,12 @@ static void fork_prepare(void)
         pld_grey_fork_prepare();
         pld_journal_fork_prepare();
         pld_pacer_fork_prepare();
+        pld_pressure_fork_prepare();
 }
 
 static void fork_parent(void)
 {
+        pld_pressure_fork_parent();
         pld_pacer_fork_done();
         pld_journal_fork_done();
         pld_grey_fork_done();
@@ -51,6 +54,7 @@ static void fork_parent(void)
 
 static void fork_child(void)
 {
+        pld_pressure_fork_child();
         pld_pacer_fork_done();
         pld_journal_fork_child();
         pld_grey_fork_child();

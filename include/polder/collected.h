@@ -125,7 +125,9 @@ size_t polder_set_memory_limit(size_t nbytes); /* 0: none; returns the former va
  * after which the limit cannot be held. It may use the heap, drop what the program
  * can do without, and ask for another cycle by polder_collect_start(). */
 typedef void (*polder_pressure)(size_t live, size_t limit, void *arg);
-int polder_on_pressure(polder_pressure fn, void *arg); /* fn NULL: none */
+/* fn NULL: none. No call of the former one is under way when this returns (unless it comes from
+ * such a call). */
+int polder_on_pressure(polder_pressure fn, void *arg);
 
 /* ---- Slots ---------------------------------------------------------------------------
  * slot: the address of a pointer variable, e.g. polder_store(&entry->next, other).

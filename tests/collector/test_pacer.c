@@ -1,5 +1,6 @@
 #include "tests/collector/collector_test.h"
 
+#include "base/futex.h"
 #include "collector/pacer.h"
 #include "collector/request.h"
 
@@ -417,6 +418,62 @@ Test(pacer, the_program_is_told_when_the_limit_cannot_be_held, .timeout = 60)
         cr_expect_geq(told_live, 20 << 20);
         cr_assert_eq(polder_collect(POLDER_STOP_THE_WORLD), 0);
         cr_expect_eq(ntold, 2, "once a cycle");
+}
+
+static struct {
+        _Atomic bool is_in, may_leave, has_left, is_forgotten;
+} pressure;
+
+static void stay_a_while(size_t live, size_t limit, void *arg)
+{
+        (void)live, (void)limit, (void)arg;
+        pld_store_release(&pressure.is_in, true);
+        await(&pressure.may_leave);
+        pld_nap(20000000); /* who does not wait is seen not to */
+        pld_store_release(&pressure.has_left, true);
+}
+
+static void *forget_pressure(void *unused)
+{
+        cr_assert_eq(polder_on_pressure(NULL, NULL), 0);
+        cr_expect(pld_load_acquire(&pressure.has_left));
+        pld_store_release(&pressure.is_forgotten, true);
+        return unused;
+}
+
+Test(pacer, who_forgets_the_callback_waits_for_a_call_that_is_under_way, .timeout = 60)
+{
+        pthread_t thread;
+        collected_start();
+        cr_assert_eq(polder_on_pressure(stay_a_while, NULL), 0);
+        hold(20 << 20);
+        polder_set_memory_limit(10 << 20);
+        cr_assert_eq(polder_collect_start(), 0);
+        await(&pressure.is_in);
+        cr_assert_eq(pthread_create(&thread, NULL, forget_pressure, NULL), 0);
+        pld_store_release(&pressure.may_leave, true);
+        await(&pressure.is_forgotten);
+        pthread_join(thread, NULL);
+        pld_store_release(&pressure.is_in, false);
+        cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
+        cr_expect_not(pld_load_acquire(&pressure.is_in));
+}
+
+static void forget_within(size_t live, size_t limit, void *arg)
+{
+        (void)live, (void)limit, (void)arg;
+        cr_expect_eq(polder_on_pressure(NULL, NULL), 0);
+        pld_store_release(&pressure.is_forgotten, true);
+}
+
+Test(pacer, a_callback_on_pressure_may_forget_itself, .timeout = 60)
+{
+        collected_start();
+        cr_assert_eq(polder_on_pressure(forget_within, NULL), 0);
+        hold(20 << 20);
+        polder_set_memory_limit(10 << 20);
+        cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
+        cr_expect(pld_load_acquire(&pressure.is_forgotten));
 }
 
 Test(pacer, what_was_allocated_is_counted)
