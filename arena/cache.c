@@ -37,7 +37,7 @@ static const _Atomic uint32_t nowhere; /* 0 */
 static const _Atomic uint32_t unknown; /* 0; caches say 1 */
 
 void (*pld_cache_before_end)(void);
-_Atomic size_t pld_cache_rooted_end = PLD_MANUAL_MAX + 1;
+_Atomic size_t pld_cache_rooted_end = PLD_LEAST_MAX + 1;
 struct pld_cache pld_cache_none = { .cpu_at = &nowhere,
                                     .manual.current = { FIRST_TO_LAST = &pld_span_none } };
 _Thread_local struct pld_cache *pld_cache_mine = &pld_cache_none;
@@ -186,7 +186,7 @@ void pld_cache_drop(void)
 
 void pld_cache_make_tick(bool on)
 {
-        pld_store_relaxed(&pld_cache_rooted_end, on || pld_machine.roams ? 0 : PLD_MANUAL_MAX + 1);
+        pld_store_relaxed(&pld_cache_rooted_end, on || pld_machine.roams ? 0 : PLD_LEAST_MAX + 1);
 }
 
 int pld_cache_start(size_t limit)

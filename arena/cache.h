@@ -24,7 +24,8 @@ struct pld_cache {
 };
 
 /* malloc's blocks below this size need not ask where the thread is, nor look after what is
- * idle: all that are small, or none where threads move between nodes. Relaxed. */
+ * idle: those whose class one table tells, or none where threads move between nodes.
+ * Relaxed. */
 extern _Atomic size_t pld_cache_rooted_end PLD_HIDDEN;
 /* Until told otherwise every small block takes the longer way, which ticks (decay.h). */
 void pld_cache_make_tick(bool on);

@@ -13,7 +13,7 @@ libpld_arena_la_SOURCES = \
 	arena/heap.c arena/heap.h arena/heap_inside.h \
 	arena/huge.c arena/huge.h \
 	arena/large.c arena/large.h \
-	arena/malloc.c arena/malloc.h \
+	arena/malloc.c arena/malloc.h arena/malloc_paths.h \
 	arena/manual.c arena/manual.h \
 	arena/meta.c arena/meta.h \
 	arena/migrate.c \

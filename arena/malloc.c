@@ -1,10 +1,4 @@
-/* malloc.c: the calls that people make.
- *
- * The two fast paths: polder_malloc() finds the class in a table, its bin in the
- * thread's cache, and takes the last block; polder_free() finds the span in the page
- * map, sees that the address is a block's and the span the thread's own, and puts it
- * into the bin. Neither has a test for "not started" or "no cache": a thread
- * without a cache sees one whose bins are empty and full at once, and owns no span.
+/* malloc.c: the calls that people make. What most of them come to is in malloc_paths.h.
  *
  * A1  no lock is held here, so that limits can be answered by giving back what
  *     is free, and by a last collection.
@@ -21,6 +15,7 @@
 #include "arena/decay.h"
 #include "arena/heap.h"
 #include "arena/large.h"
+#include "arena/malloc_paths.h"
 #include "arena/shed_spans.h"
 #include "base/check.h"
 
@@ -29,7 +24,7 @@
 
 /* realloc() asks for this share more when a block has to move, so that one that
  * grows step by step moves seldom. */
-enum { GROW_SHARE = 8, POISON = 0xdf };
+enum { GROW_SHARE = 8 };
 
 void (*pld_free_collected)(void *object);
 size_t (*pld_stranger_room)(const void *p);
@@ -79,7 +74,7 @@ static void *refuse(int error)
         return NULL;
 }
 
-static PLD_NOINLINE void *small_slow(size_t nbytes)
+PLD_NOINLINE void *pld_malloc_slow(size_t nbytes)
 {
         int saved = errno;
         unsigned step = 0;
@@ -155,16 +150,9 @@ static size_t room_of(const struct pld_span *span)
         return span->class == PLD_CLASS_LARGE ? pld_large_room(span) : span->nbytes;
 }
 
-static inline void check_not_free(const struct pld_block *block)
+void pld_die_free_already(const struct pld_block *block)
 {
-        if (pld_unlikely(block->key == pld_manual_key_of(block)))
-                pld_die("double free of %p", (const void *)block);
-}
-
-static inline void poison(struct pld_span *span, struct pld_block *block)
-{
-        if (PLD_DEBUG)
-                memset(block + 1, POISON, span->nbytes - sizeof *block);
+        pld_die("double free of %p", (const void *)block);
 }
 
 static bool is_stranger(const void *p)
@@ -191,7 +179,7 @@ static void free_large(void *p)
         pld_decay_notice();
 }
 
-static PLD_NOINLINE void free_slow(void *p)
+PLD_NOINLINE void pld_free_slow(void *p)
 {
         if (!p)
                 return;
@@ -203,7 +191,7 @@ static PLD_NOINLINE void free_slow(void *p)
         errno = saved;
 }
 
-static PLD_NOINLINE void free_full(struct pld_span *span, struct pld_block *block)
+PLD_NOINLINE void pld_free_full(struct pld_span *span, struct pld_block *block)
 {
         int saved = errno;
         if (pld_bin_free_full(pld_cache_mine, span->class, block))
@@ -211,7 +199,7 @@ static PLD_NOINLINE void free_full(struct pld_span *span, struct pld_block *bloc
         errno = saved;
 }
 
-static PLD_NOINLINE void free_remote(struct pld_span *span, struct pld_block *block)
+PLD_NOINLINE void pld_free_remote(struct pld_span *span, struct pld_block *block)
 {
         int saved = errno;
         bool released;
@@ -228,54 +216,36 @@ static PLD_NOINLINE void free_remote(struct pld_span *span, struct pld_block *bl
 
 /* ---- The calls ------------------------------------------------------------------------------ */
 
-/* A4: on machines where threads move between nodes, where somebody has to look after what
- * is idle, and for what is large. */
-static PLD_NOINLINE void *malloc_beyond(size_t nbytes)
+/* A4: on machines where threads move between nodes, and where somebody has to look after
+ * what is idle. */
+static PLD_NOINLINE void *malloc_watched(size_t nbytes)
 {
-        if (nbytes > PLD_MANUAL_MAX)
-                return large(nbytes);
         pld_decay_tick();
         struct pld_cache *cache = pld_cache_mine;
         if (pld_unlikely(pld_cache_may_have_moved(cache)))
-                return small_slow(nbytes);
+                return pld_malloc_slow(nbytes);
         struct pld_block *block = pld_bin_pop(&cache->bins.bin[pld_class_of_block(nbytes)]);
-        return pld_likely(block) ? block : small_slow(nbytes);
+        return pld_likely(block) ? block : pld_malloc_slow(nbytes);
+}
+
+PLD_NOINLINE void *pld_malloc_beyond(size_t nbytes)
+{
+        if (pld_unlikely(nbytes > PLD_MANUAL_MAX))
+                return large(nbytes);
+        if (pld_unlikely(pld_load_relaxed(&pld_cache_rooted_end) == 0))
+                return malloc_watched(nbytes);
+        struct pld_block *block = pld_bin_pop(&pld_cache_mine->bins.bin[pld_class_of_block(nbytes)]);
+        return pld_likely(block) ? block : pld_malloc_slow(nbytes);
 }
 
 void *polder_malloc(size_t nbytes)
 {
-        if (pld_unlikely(nbytes >= pld_load_relaxed(&pld_cache_rooted_end)))
-                return malloc_beyond(nbytes);
-        struct pld_block *block = pld_bin_pop(&pld_cache_mine->bins.bin[pld_class_of_block(nbytes)]);
-        return pld_likely(block) ? block : small_slow(nbytes);
+        return pld_malloc(nbytes);
 }
 
 void polder_free(void *p)
 {
-        struct pld_place place = pld_place_of((uintptr_t)p);
-        struct pld_span *span = pld_place_span(place);
-        if (pld_unlikely(pld_place_kind(place) != PLD_KIND_MANUAL ||
-                         !pld_manual_is_block(span, (uintptr_t)p))) {
-                free_slow(p);
-                return;
-        }
-        struct pld_cache *cache = pld_cache_mine;
-        struct pld_block *block = p;
-        check_not_free(block); /* A3 */
-        poison(span, block);
-        block->key = pld_manual_key_of(block);
-        if (pld_unlikely(pld_load_relaxed(&span->manual.owner) != cache)) {
-                free_remote(span, block);
-                return;
-        }
-        struct pld_bin *bin = &cache->bins.bin[pld_place_class(place)];
-        struct pld_block **top = bin->top;
-        if (pld_unlikely(top == bin->limit)) {
-                free_full(span, block);
-                return;
-        }
-        *top = block;
-        bin->top = top + 1;
+        pld_free(p);
 }
 
 void polder_free_sized(void *p, size_t nbytes)
@@ -354,7 +324,7 @@ void *polder_realloc(void *p, size_t nbytes)
                 return realloc_stranger(p, nbytes);
         struct pld_span *span = span_of_block("realloc", p);
         if (span->class != PLD_CLASS_LARGE)
-                check_not_free(p);
+                pld_check_not_free(p);
         if (nbytes == 0) {
                 polder_free(p);
                 return NULL;

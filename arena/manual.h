@@ -92,8 +92,8 @@ void pld_manual_fork_done(void);
  * computation", 2019). Always false for large spans, whose magic is 0. */
 static inline bool pld_manual_is_block(const struct pld_span *span, uintptr_t p)
 {
-        uint64_t offset = p - span->start;
-        return offset * span->magic < span->magic && pld_mul_high(offset, span->magic) < span->count;
+        struct pld_product product = pld_mul(p - span->start, span->magic);
+        return product.low < span->magic && product.high < span->count;
 }
 
 static inline uintptr_t pld_manual_key_of(const struct pld_block *block)

@@ -5,8 +5,8 @@
 #include <string.h>
 
 struct pld_class pld_classes[PLD_NCLASSES];
-uint8_t pld_class_small[1024 / 8 + 1];
-uint8_t pld_class_manual[1024 / 8 + 1];
+uint8_t pld_class_small[PLD_LEAST_MAX / 8 + 1];
+uint8_t pld_class_manual[PLD_LEAST_MAX / 8 + 1];
 uint8_t pld_class_medium[PLD_SMALL_MAX / 128 + 1];
 
 static size_t next_size(size_t nbytes)

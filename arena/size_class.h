@@ -14,6 +14,8 @@
  * and of malloc's. */
 #define PLD_SMALL_MAX  ((size_t)32 * PLD_KIB)
 #define PLD_MANUAL_MAX ((size_t)256 * PLD_KIB)
+/* The largest for which one table has the class. */
+#define PLD_LEAST_MAX  ((size_t)1024)
 
 enum {
         PLD_NCLASSES_SMALL = 73, /* the last one's size is PLD_SMALL_MAX */
@@ -32,8 +34,8 @@ struct pld_class {
 
 
 extern struct pld_class pld_classes[PLD_NCLASSES] PLD_HIDDEN;   /* const after start */
-extern uint8_t pld_class_small[1024 / 8 + 1] PLD_HIDDEN;        /* by (nbytes + 7) / 8 */
-extern uint8_t pld_class_manual[1024 / 8 + 1] PLD_HIDDEN;       /* the same for malloc: no 8-byte objects */
+extern uint8_t pld_class_small[PLD_LEAST_MAX / 8 + 1] PLD_HIDDEN;        /* by (nbytes + 7) / 8 */
+extern uint8_t pld_class_manual[PLD_LEAST_MAX / 8 + 1] PLD_HIDDEN;       /* the same for malloc: no 8-byte objects */
 extern uint8_t pld_class_medium[PLD_SMALL_MAX / 128 + 1] PLD_HIDDEN; /* by (nbytes + 127) / 128 */
 
 void pld_size_class_start(void);
@@ -41,7 +43,7 @@ void pld_size_class_start(void);
 /* The smallest class that holds nbytes <= PLD_SMALL_MAX; nbytes 0 is 1. */
 static inline unsigned pld_class_of(size_t nbytes)
 {
-        return nbytes <= 1024 ? pld_class_small[(nbytes + 7) / 8]
+        return nbytes <= PLD_LEAST_MAX ? pld_class_small[(nbytes + 7) / 8]
                               : pld_class_medium[(nbytes + 127) / 128];
 }
 
@@ -52,11 +54,17 @@ static inline unsigned pld_class_beyond(size_t nbytes)
         return PLD_NCLASSES_SMALL + 8 * (shift - 12) + (unsigned)((nbytes - 1) >> shift) - 8;
 }
 
-/* The smallest class of malloc's that holds nbytes <= PLD_MANUAL_MAX. */
+/* The smallest class of malloc's that holds nbytes <= PLD_LEAST_MAX. */
+static inline unsigned pld_class_of_least(size_t nbytes)
+{
+        return pld_class_manual[(nbytes + 7) / 8];
+}
+
+/* The same for nbytes <= PLD_MANUAL_MAX. */
 static inline unsigned pld_class_of_block(size_t nbytes)
 {
-        if (pld_likely(nbytes <= 1024))
-                return pld_class_manual[(nbytes + 7) / 8];
+        if (pld_likely(nbytes <= PLD_LEAST_MAX))
+                return pld_class_of_least(nbytes);
         return nbytes <= PLD_SMALL_MAX ? pld_class_of(nbytes) : pld_class_beyond(nbytes);
 }
 

@@ -17,10 +17,20 @@
 #define PLD_HIDDEN __attribute__((visibility("hidden"))) /* one instruction less to read it */
 #define PLD_CACHE_LINE 64
 
+struct pld_product {
+        uint64_t high, low;
+};
+
+static inline struct pld_product pld_mul(uint64_t a, uint64_t b)
+{
+        unsigned __int128 product = (unsigned __int128)a * b;
+        return (struct pld_product){ (uint64_t)(product >> 64), (uint64_t)product };
+}
+
 /* The upper half of the product. */
 static inline uint64_t pld_mul_high(uint64_t a, uint64_t b)
 {
-        return (uint64_t)((unsigned __int128)a * b >> 64);
+        return pld_mul(a, b).high;
 }
 
 static inline bool pld_is_pow2(size_t x)

@@ -23,6 +23,7 @@
  *     sees both would bind them to each other. */
 #include "preload/operator_new.h"
 
+#include "arena/malloc_paths.h"
 #include "base/bits.h"
 #include "base/check.h"
 
@@ -73,7 +74,7 @@ static PLD_NOINLINE void *aligned_slow(size_t nbytes, size_t align)
 
 static void *new_plain(size_t nbytes)
 {
-        void *p = polder_malloc(nbytes);
+        void *p = pld_malloc(nbytes);
         return pld_likely(p) ? p : plain_slow(nbytes);
 }
 
@@ -95,11 +96,11 @@ bool pld_new_aligned_is_ours(void)
 
 void _ZdlPv(void *p)
 {
-        polder_free(p);
+        pld_free(p);
 }
 
 void _ZdlPvSt11align_val_t(void *p, size_t align)
 {
         (void)align;
-        polder_free(p);
+        pld_free(p);
 }

@@ -5,6 +5,7 @@
  * takes over, which can catch. */
 #include "preload/operator_new.h"
 
+#include "arena/malloc_paths.h"
 #include "base/bits.h"
 
 #include <polder/arena.h>
@@ -44,14 +45,14 @@ static PLD_NOINLINE void *aligned_nothrow_slow(const char *name, size_t nbytes, 
 void *_ZnwmRKSt9nothrow_t(size_t nbytes, const struct nothrow *nothrow);
 void *_ZnwmRKSt9nothrow_t(size_t nbytes, const struct nothrow *nothrow)
 {
-        void *p = pld_likely(pld_new_is_ours()) ? polder_malloc(nbytes) : NULL;
+        void *p = pld_likely(pld_new_is_ours()) ? pld_malloc(nbytes) : NULL;
         return pld_likely(p) ? p : nothrow_slow("_ZnwmRKSt9nothrow_t", nbytes, nothrow);
 }
 
 void *_ZnamRKSt9nothrow_t(size_t nbytes, const struct nothrow *nothrow);
 void *_ZnamRKSt9nothrow_t(size_t nbytes, const struct nothrow *nothrow)
 {
-        void *p = pld_likely(pld_new_is_ours()) ? polder_malloc(nbytes) : NULL;
+        void *p = pld_likely(pld_new_is_ours()) ? pld_malloc(nbytes) : NULL;
         return pld_likely(p) ? p : nothrow_slow("_ZnamRKSt9nothrow_t", nbytes, nothrow);
 }
 

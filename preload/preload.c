@@ -73,6 +73,7 @@
 #include "arena/arena.h"
 #include "arena/decay.h"
 #include "arena/malloc.h"
+#include "arena/malloc_paths.h"
 #include "arena/manual.h"
 #include "base/bits.h"
 #include "base/check.h"
@@ -100,12 +101,12 @@ static size_t base_page(void)
 
 void *malloc(size_t nbytes)
 {
-        return polder_malloc(nbytes);
+        return pld_malloc(nbytes);
 }
 
 void free(void *p)
 {
-        polder_free(p);
+        pld_free(p);
 }
 
 void *calloc(size_t count, size_t nbytes)

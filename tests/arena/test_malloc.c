@@ -361,6 +361,14 @@ Test(malloc, a_double_free_by_two_threads_dies, .signal = SIGABRT)
         polder_free(p);
 }
 
+Test(malloc, a_free_behind_the_last_block_of_a_span_dies, .signal = SIGABRT)
+{
+        arena_test_start(1);
+        struct pld_span *span = pld_span_of((uintptr_t)polder_malloc(48));
+        cr_assert_gt((span->npages << PLD_PAGE_SHIFT) % 48, 0, "there is something");
+        polder_free((void *)(span->start + span->count * span->nbytes));
+}
+
 Test(malloc, a_free_inside_a_block_dies, .signal = SIGABRT)
 {
         arena_test_start(1);
