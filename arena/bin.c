@@ -126,8 +126,9 @@ static size_t size_of(const struct pld_bin *bin)
         return (size_t)(bin->limit - bin->floor);
 }
 
-static bool put_back_oldest(struct pld_cache *cache, struct pld_bin *bin, size_t n)
+static bool put_back_oldest(struct pld_cache *cache, unsigned class, size_t n)
 {
+        struct pld_bin *bin = &cache->bins.bin[class];
         if (n == 0)
                 return false;
         size_t nown = 0;
@@ -140,7 +141,7 @@ static bool put_back_oldest(struct pld_cache *cache, struct pld_bin *bin, size_t
                 else
                         released |= post(cache, span, block);
         }
-        released |= pld_manual_put_back(cache, bin->floor, nown);
+        released |= pld_manual_put_back(cache, class, bin->floor, nown);
         size_t left = (size_t)(bin->top - bin->floor) - n;
         memmove(bin->floor, bin->floor + n, left * sizeof *bin->floor);
         bin->top = bin->floor + left;
@@ -178,7 +179,7 @@ static void narrow(struct pld_cache *cache, unsigned class)
         if (extra == 0)
                 return;
         size_t held = (size_t)(bin->top - bin->floor), room = room_of(class);
-        put_back_oldest(cache, bin, held > room ? held - room : 0);
+        put_back_oldest(cache, class, held > room ? held - room : 0);
         bin->limit = bin->floor + room;
         return_extra(&cache->bins, extra);
 }
@@ -256,9 +257,9 @@ bool pld_bin_free_full(struct pld_cache *cache, unsigned class, struct pld_block
         bool released = false;
         pld_extent_check_outside();
         if (size == 0)
-                return pld_manual_put_back(cache, &block, 1);
+                return pld_manual_put_back(cache, class, &block, 1);
         if (!grow_try(&cache->bins, class))
-                released = put_back_oldest(cache, bin, (size + 1) / 2);
+                released = put_back_oldest(cache, class, (size + 1) / 2);
         *bin->top++ = block;
         return released;
 }
@@ -317,7 +318,7 @@ void pld_bins_empty(struct pld_cache *cache)
         struct pld_bins *bins = &cache->bins;
         for (unsigned i = 0; i < PLD_NCLASSES; i++) {
                 struct pld_bin *bin = &bins->bin[i];
-                put_back_oldest(cache, bin, (size_t)(bin->top - bin->floor));
+                put_back_oldest(cache, i, (size_t)(bin->top - bin->floor));
                 narrow(cache, i);
         }
         for (unsigned i = 0; i < PLD_OUTBOX; i++) /* after the bins, which post to it */

@@ -91,17 +91,26 @@ static void put_bits(struct pld_span *span, uint64_t bits)
                 die_free_already(span, before & bits);
 }
 
-size_t pld_blocks_put(struct pld_span *span, struct pld_block *const blocks[], size_t n)
+static size_t link_some(struct pld_span *span, struct pld_block *const blocks[], size_t n)
 {
+        struct pld_block *first = span->manual.free;
+        uintptr_t start = span->start, nbytes = span->npages << PLD_PAGE_SHIFT;
         size_t i = 0;
-        if (!has_few(span)) {
-                blocks[0]->next = span->manual.free;
-                span->manual.free = blocks[0];
-                span->manual.used--;
-                return 1;
+        for (; i < n && (uintptr_t)blocks[i] - start < nbytes; i++) {
+                if (i + PLD_BLOCKS_AHEAD < n)
+                        __builtin_prefetch(blocks[i + PLD_BLOCKS_AHEAD], 1);
+                blocks[i]->next = first;
+                first = blocks[i];
         }
+        span->manual.free = first;
+        return i;
+}
+
+static size_t mark_some(struct pld_span *span, struct pld_block *const blocks[], size_t n)
+{
         uint64_t bits = 0;
         uintptr_t nbytes = span->npages << PLD_PAGE_SHIFT;
+        size_t i = 0;
         for (; i < n && (uintptr_t)blocks[i] - span->start < nbytes; i++) {
                 uint64_t bit = bit_of(span, blocks[i]);
                 if (pld_unlikely(bits & bit))
@@ -109,6 +118,12 @@ size_t pld_blocks_put(struct pld_span *span, struct pld_block *const blocks[], s
                 bits |= bit;
         }
         put_bits(span, bits);
+        return i;
+}
+
+size_t pld_blocks_put(struct pld_span *span, struct pld_block *const blocks[], size_t n)
+{
+        size_t i = has_few(span) ? mark_some(span, blocks, n) : link_some(span, blocks, n);
         span->manual.used -= (uint32_t)i;
         return i;
 }

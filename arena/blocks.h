@@ -19,6 +19,8 @@ static inline struct pld_block *pld_blocks_first(uintptr_t remote)
 
 /* The span's first owner, before it is published; keep: none of its blocks is ever lent. */
 void pld_blocks_begin(struct pld_span *span, bool keep);
+enum { PLD_BLOCKS_AHEAD = 4 }; /* so far ahead blocks are prefetched that are put back */
+
 /* There are blocks to take, or there were a moment ago, if some can be lent. */
 bool pld_blocks_replenish(struct pld_span *span);
 /* Up to `most`, which are out from then on. */

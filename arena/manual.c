@@ -69,7 +69,6 @@
 #include <unistd.h>
 
 enum {
-        PREFETCH = 4,       /* blocks ahead, when many are put back */
         ADOPT_MOST = 4      /* abandoned spans looked at before a new one is made */
 };
 
@@ -367,23 +366,22 @@ static size_t put_some(struct pld_cache *cache, struct pld_block *const blocks[]
                        bool *released)
 {
         struct pld_span *span = pld_span_of((uintptr_t)blocks[0]);
-        unsigned class = span->class;
         PLD_ASSERT(pld_load_relaxed(&span->manual.owner) == cache); /* M1 */
         if (span->manual.where == PLD_MANUAL_FULLED)
                 n = 1; /* M2 */
         size_t nput = pld_blocks_put(span, blocks, n);
         *released |= span->manual.used == 0 && unused(cache, span);
-        *released |= pld_blocks_can_be_lent(class);
         return nput;
 }
 
-bool pld_manual_put_back(struct pld_cache *cache, struct pld_block *const blocks[], size_t n)
+bool pld_manual_put_back(struct pld_cache *cache, unsigned class,
+                         struct pld_block *const blocks[], size_t n)
 {
-        bool released = false;
+        bool released = n > 0 && pld_blocks_can_be_lent(class);
         enter(cache);
         for (size_t i = 0; i < n;) {
-                if (i + PREFETCH < n)
-                        __builtin_prefetch(blocks[i + PREFETCH], 1);
+                if (i + PLD_BLOCKS_AHEAD < n)
+                        __builtin_prefetch(blocks[i + PLD_BLOCKS_AHEAD], 1);
                 i += put_some(cache, blocks + i, n - i, &released);
         }
         leave(cache);

@@ -60,8 +60,10 @@ bool pld_manual_empty_orphan(struct pld_cache *cache);
  * it may be. How many; 0: no memory. */
 unsigned pld_manual_take(struct pld_cache *cache, unsigned class, struct pld_block **to,
                          unsigned most, bool may_make);
-/* Blocks of the cache's own spans go back to them. True: the decay may have work (decay.h). */
-bool pld_manual_put_back(struct pld_cache *cache, struct pld_block *const blocks[], size_t n);
+/* Blocks of the cache's own spans of the class go back to them. True: the decay may have work
+ * (decay.h). */
+bool pld_manual_put_back(struct pld_cache *cache, unsigned class,
+                         struct pld_block *const blocks[], size_t n);
 /* Blocks of a span that is another's or nobody's, with their keys. They are the caller's
  * until then. True: a span was released. */
 bool pld_manual_send_back(struct pld_span *span, struct pld_chain chain);

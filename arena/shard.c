@@ -87,12 +87,13 @@ bool pld_shard_put_back(struct pld_block *const blocks[], size_t n)
 {
         bool released = false;
         for (size_t i = 0, end; i < n; i = end) {
-                struct pld_shard *shard = pld_shard_of(pld_span_of((uintptr_t)blocks[i]));
+                struct pld_span *span = pld_span_of((uintptr_t)blocks[i]);
+                struct pld_shard *shard = pld_shard_of(span);
                 for (end = i + 1; end < n; end++) /* those of one shard together */
                         if (pld_shard_of(pld_span_of((uintptr_t)blocks[end])) != shard)
                                 break;
                 pld_lock(&shard->lock);
-                released |= pld_manual_put_back(&shard->cache, blocks + i, end - i);
+                released |= pld_manual_put_back(&shard->cache, span->class, blocks + i, end - i);
                 pld_unlock(&shard->lock);
         }
         return released;

@@ -395,3 +395,18 @@ Test(manual, a_block_that_another_thread_freed_comes_before_one_that_nobody_touc
         polder_free(one);
         arena_test_nothing_left();
 }
+
+Test(manual, blocks_that_can_be_lent_are_news_for_the_decay)
+{
+        struct pld_block *large[2], *small[2];
+        arena_test_start_bare(1);
+        struct pld_cache *cache = pld_cache_get(); /* the classes are there from now on */
+        unsigned of_large = pld_class_of_block(8192), of_small = pld_class_of_block(64);
+        cr_assert_eq(pld_manual_take(cache, of_large, large, 2, true), 2);
+        cr_assert_eq(pld_manual_take(cache, of_small, small, 2, true), 2);
+        cr_expect(pld_manual_put_back(cache, of_large, large, 1));
+        cr_expect_not(pld_manual_put_back(cache, of_small, small, 1));
+        pld_manual_put_back(cache, of_large, large + 1, 1);
+        pld_manual_put_back(cache, of_small, small + 1, 1);
+        arena_test_nothing_left();
+}
