@@ -172,6 +172,34 @@ static void return_extra(struct pld_bins *bins, size_t nbytes)
         pld_sub_relaxed(&extra_bytes, nbytes);
 }
 
+/* The bin's blocks lie there from now on. */
+static void move_to(struct pld_bin *bin, struct pld_block **at)
+{
+        size_t held = (size_t)(bin->top - bin->floor);
+        memcpy(at, bin->floor, held * sizeof *at);
+        bin->floor = at;
+        bin->top = at + held;
+}
+
+/* Wide bins are seldom, and many are a page of memory each: so they lie apart. */
+static bool widen_try(struct pld_bins *bins, unsigned class)
+{
+        struct pld_block ***wide = &bins->wide[class];
+        if (!*wide)
+                *wide = pld_meta_alloc(wide_room_of(class) * sizeof **wide);
+        if (*wide)
+                move_to(&bins->bin[class], *wide);
+        return *wide;
+}
+
+static struct pld_block **narrow_place(const struct pld_bins *bins, unsigned class)
+{
+        struct pld_block **at = bins->slots;
+        for (unsigned i = 0; i < class; i++)
+                at += room_of(i);
+        return at;
+}
+
 static void narrow(struct pld_cache *cache, unsigned class)
 {
         struct pld_bin *bin = &cache->bins.bin[class];
@@ -180,6 +208,7 @@ static void narrow(struct pld_cache *cache, unsigned class)
                 return;
         size_t held = (size_t)(bin->top - bin->floor), room = room_of(class);
         put_back_oldest(cache, class, held > room ? held - room : 0);
+        move_to(bin, narrow_place(&cache->bins, class));
         bin->limit = bin->floor + room;
         return_extra(&cache->bins, extra);
 }
@@ -245,6 +274,10 @@ static bool grow_try(struct pld_bins *bins, unsigned class)
                 return false;
         if (!(size < room ? claim_grown(bins, nbytes) : claim_extra(bins, nbytes)))
                 return false;
+        if (size == room && !widen_try(bins, class)) {
+                return_extra(bins, nbytes);
+                return false;
+        }
         bins->refilled[class] = false;
         bin->limit = bin->floor + to;
         return true;
@@ -332,7 +365,7 @@ static struct pld_block **new_slots(void)
 {
         size_t n = 0;
         for (unsigned i = 0; i < PLD_NCLASSES; i++)
-                n += wide_room_of(i);
+                n += room_of(i);
         return pld_meta_alloc(n * sizeof(struct pld_block *));
 }
 
@@ -342,7 +375,7 @@ void pld_bins_init(struct pld_bins *bins)
                 bins->slots = new_slots(); /* NULL: slower, not wrong */
         struct pld_block **at = bins->slots;
         for (unsigned i = 0; i < PLD_NCLASSES; i++) {
-                size_t room = at ? wide_room_of(i) : 0;
+                size_t room = at ? room_of(i) : 0;
                 size_t first = at ? first_room_of(i) : 0;
                 bins->bin[i] = (struct pld_bin){ .top = at, .floor = at, .limit = at + first };
                 at += room;

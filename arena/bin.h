@@ -14,7 +14,7 @@ enum { PLD_OUTBOX = 16, PLD_LARGE_KEPT = 4 };
 struct pld_bin {
         struct pld_block **top;   /* behind the last one; == floor: none */
         struct pld_block **limit; /* the most that top may be; grows with use */
-        struct pld_block **floor; /* const while the cache is in use */
+        struct pld_block **floor; /* its place: changes when it becomes wide, and narrow again */
 };
 
 /* Blocks of one span of another thread's. */
@@ -33,6 +33,7 @@ struct pld_bins {
         size_t grown_bytes;                     /* what bins may hold more than at first */
         size_t extra_bytes;                     /* and what beyond their room */
         struct pld_block **slots; /* const: what the bins lie in; NULL: nothing is kept here */
+        struct pld_block **wide[PLD_NCLASSES]; /* what wide ones lie in; NULL until needed */
 };
 
 extern bool pld_bins_are_used; /* const after start; false: tests of what lies beneath */

@@ -452,6 +452,30 @@ Test(bin, the_extra_goes_back_before_another_class_gets_a_span)
         arena_test_nothing_left();
 }
 
+Test(bin, a_wide_bin_lies_apart_and_comes_back_with_its_blocks)
+{
+        void *kept[64];
+        arena_test_start(1);
+        polder_free(polder_malloc(WIDE));
+        struct pld_block **place = wide_bin()->floor;
+        swing();
+        cr_expect_neq(wide_bin()->floor, place);
+        struct pld_block **wide = wide_bin()->floor;
+        void *last = wide_bin()->top[-1];
+        polder_free(polder_malloc(1 << 20));
+        cr_expect_eq(wide_bin()->floor, place);
+        cr_expect_eq(nbinned(WIDE), 128);
+        cr_expect_eq(polder_malloc(WIDE), last, "the order is the same");
+        polder_free(last);
+        for (unsigned i = 0; i < 64; i++)
+                cr_assert_not_null(kept[i] = polder_malloc(WIDE));
+        swing();
+        cr_expect_eq(wide_bin()->floor, wide, "the same as before");
+        for (unsigned i = 0; i < 64; i++)
+                polder_free(kept[i]);
+        arena_test_nothing_left();
+}
+
 Test(bin, a_bin_that_is_emptied_has_no_extra)
 {
         arena_test_start(1);
