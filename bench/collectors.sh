@@ -19,8 +19,9 @@
 #
 # In every round each row is run by all of its contestants, one after another, and each row and
 # round begins with another one. Before each, as much memory as it may need is touched and given back,
-# for in a virtual machine the first touch may cost ten times what it costs later. A run that fails, finds its own result wrong, or takes too long,
-# is counted and has no figures. What is written: collectors.txt, and collectors-*: raw.csv,
+# in huge pages and in base pages, for in a virtual machine the first touch may cost ten times what
+# it costs later. A run that fails, finds its own result wrong, or takes too long, is counted and
+# has no figures. What is written: collectors.txt, and collectors-*: raw.csv,
 # samples.csv (memory over time), latencies.csv, stops.csv, machine.txt, memory.svg,
 # pauses.svg, latencies.svg.
 #
