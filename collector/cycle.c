@@ -62,6 +62,7 @@ _Atomic uint32_t pld_phase;
 /* The cycle's, of which there is one at a time. */
 static struct pld_marker own;    /* the marker of whoever runs it */
 static bool young;               /* it is */
+static bool asked;               /* it was, by the program */
 static size_t nslots;            /* that were in its journal */
 static struct pld_survey survey; /* what it has found */
 static bool keeps_marks;         /* so the flip says */
@@ -148,7 +149,7 @@ static void finish(void)
         pld_sweep_finish();
         if (!young && pld_generation_has_marks())
                 pld_marks_clear();
-        pld_pacer_cycle_begins(young);
+        pld_pacer_cycle_begins(young, asked);
         pld_marker_init(&own, 0, false);
         nslots = 0;
 }
@@ -375,6 +376,7 @@ static void run_stopped(struct pld_trace *trace)
 void pld_cycle_run(struct pld_trace *trace)
 {
         young = trace->young;
+        asked = trace->asked;
         trace->heap_before = pld_pacer_read();
         pld_workers_start();
         if (trace->stopped)

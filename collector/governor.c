@@ -239,7 +239,8 @@ void pld_governor_learn(struct pld_governor *governor, const struct pld_cycle_fa
                 double rest = at_least(facts->span - facts->mark_cpu, 0.05 * facts->span);
                 governor->room_for_half = smoothed(governor->room_for_half,
                                                    facts->allocated * facts->mark_cpu / rest);
-                stretch_floor(governor, facts);
+                if (!facts->asked)
+                        stretch_floor(governor, facts);
         }
         fill_bucket(governor, facts);
 }

@@ -73,6 +73,7 @@ bool pld_governor_is_far_over(const struct pld_aim *aim, size_t heap);
 /* What a cycle was like, when it ends. */
 struct pld_cycle_facts {
         bool young;
+        bool asked;        /* by the program: says nothing of how much the heap needs */
         double scanned, marked;
         double born;       /* allocated from its begin to its end */
         double allocated;  /* since the end of the one before */

@@ -68,6 +68,7 @@ static _Atomic uint64_t nassists;
 
 static struct pld_governor governor;    /* lock */
 static bool young;                      /* the cycle's: it is one */
+static bool asked;                      /* the cycle's: the program wanted it */
 static size_t since_at_begin, large_at_begin; /* the cycle's */
 static uint64_t begin_ns, last_end_ns;  /* the cycle's */
 
@@ -280,9 +281,10 @@ void pld_pacer_assist(struct pld_thread *self)
 
 /* ---- The cycle ------------------------------------------------------------------------------- */
 
-void pld_pacer_cycle_begins(bool is_young)
+void pld_pacer_cycle_begins(bool is_young, bool is_asked)
 {
         young = is_young;
+        asked = is_asked;
         begin_ns = pld_now_ns();
         since_at_begin = pld_load_relaxed(&since);
         large_at_begin = pld_load_relaxed(&since_large);
@@ -333,6 +335,7 @@ static void learn(size_t total, size_t born, size_t found)
         double ncpus = pld_machine.ncpus;
         struct pld_cycle_facts facts = {
                 .young = young,
+                .asked = asked,
                 .scanned = (double)pld_load_relaxed(&scanned),
                 .marked = (double)found,
                 .born = (double)born,

@@ -23,7 +23,7 @@ bool pld_pacer_wants_cycle(void);
 bool pld_pacer_wants_full_cycle(void);
 
 /* The cycle, in this order. */
-void pld_pacer_cycle_begins(bool young);
+void pld_pacer_cycle_begins(bool young, bool asked); /* asked: by the program alone */
 void pld_pacer_marking_begins(void);
 /* What the marker did since the last time, and how long that took. */
 void pld_pacer_add_work(struct pld_marker *marker, uint64_t cpu_ns);

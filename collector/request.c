@@ -64,7 +64,8 @@ static bool run_next(bool free)
                 !(automatic && pld_pacer_wants_full_cycle());
         pld_unlock(&request_lock);
         if (wanted) {
-                struct pld_trace trace = { .number = number, .stopped = stopped, .young = young };
+                struct pld_trace trace = { .number = number, .stopped = stopped, .young = young,
+                                           .asked = !automatic };
                 pld_cycle_run(&trace);
                 if (pld_settings.gctrace)
                         pld_trace_print(&trace);

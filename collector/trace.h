@@ -7,6 +7,7 @@
 struct pld_trace {
         uint32_t number;
         bool stopped, young;
+        bool asked; /* by the program, and for no other reason */
         struct pld_survey survey;
         /* When each part began; the last one ended. */
         uint64_t begin_ns, mark_ns, stop_ns, sweep_ns, end_ns;
