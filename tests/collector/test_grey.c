@@ -66,14 +66,26 @@ Test(grey, who_waits_with_something_queued_does_not_sleep)
         pld_grey_wait(0, false); /* 0: for ever */
 }
 
+static bool may_spin;
+
 static void *wait_for_news(void *arg)
 {
         struct gang *gang = arg;
         pld_add_release(&gang->nready, 1);
         struct pld_grey_chunk *chunk;
         while (!(chunk = pld_grey_take(0)))
-                pld_grey_wait(0, false);
+                pld_grey_wait(0, may_spin);
         return NULL;
+}
+
+Test(grey, who_gave_up_waiting_wants_nothing)
+{
+        collected_start_on(2, 1);
+        pld_add_relaxed(&pld_grey_credits, 1); /* so it is worth looking for a while */
+        for (int spinning = 0; spinning < 2; spinning++) {
+                pld_grey_wait(1000000, spinning);
+                cr_expect_not(pld_grey_is_wanted(0));
+        }
 }
 
 Test(grey, a_put_wakes_who_waits, .timeout = 60)
@@ -81,10 +93,12 @@ Test(grey, a_put_wakes_who_waits, .timeout = 60)
         struct gang gang;
         collected_start_on(2, 1);
         for (int i = 0; i < 200; i++) {
+                may_spin = i % 2;
                 gang_start(&gang, 1, wait_for_news);
-                pld_grey_put(0, chunk_of(8));
+                pld_grey_put(0, chunk_of(8)); /* its credit is kept */
                 gang_stop(&gang);
         }
+        cr_expect_not(pld_grey_is_wanted(0));
 }
 
 static void *await_dry(void *arg)
