@@ -37,7 +37,9 @@ enum {
         YOUNG_PART = 4,            /* of the room, to be allocated between young cycles */
         LEAST_YOUNG_ROOM = 4 << 20,
         LEAST_SLACK = 2 << 20,     /* past the goal, before the heap is too far */
-        MOST_STRETCH = 4           /* of the floor */
+        MOST_STRETCH = 16,         /* of the floor, */
+        MOST_FLOOR = 512 << 20,    /* but not to more, */
+        FLOOR_SHARE = 32           /* nor to a larger part of the memory */
 };
 
 static const double share = 0.25;          /* of the CPUs, for a cycle */
@@ -74,6 +76,11 @@ static size_t floor_now(const struct pld_governor *governor, const struct pld_he
 {
         double stretched = at_least(governor->stretch, 1) * (double)facts->floor;
         return larger(facts->floor, (size_t)at_most(stretched, (double)facts->most_floor));
+}
+
+size_t pld_governor_most_floor(size_t there_is)
+{
+        return smaller(there_is / FLOOR_SHARE, MOST_FLOOR);
 }
 
 static size_t goal_by_percent(const struct pld_governor *governor, const struct pld_heap_facts *facts)

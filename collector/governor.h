@@ -47,6 +47,8 @@ struct pld_aim {
 struct pld_aim pld_governor_aim(const struct pld_governor *governor,
                                 const struct pld_heap_facts *facts);
 
+/* What a floor may be stretched to where there is so much memory. */
+size_t pld_governor_most_floor(size_t there_is);
 /* What may stay unused below a limit. */
 size_t pld_governor_headroom(size_t limit);
 /* With that alive, the limit cannot be held. */

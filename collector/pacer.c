@@ -31,6 +31,7 @@
 #include "collector/scan.h"
 #include "collector/settings.h"
 #include "collector/start.h"
+#include "numa/os.h"
 
 #include <errno.h>
 
@@ -38,7 +39,6 @@ enum {
         TELL_BYTES = 32 << 10,
         LEAST_FLOOR = 32 << 20, MOST_FLOOR = 256 << 20,
         FLOOR_OF_THREAD = 16 << 20,
-        FLOOR_SHARE = 64,         /* of the machine's memory: no floor is stretched to more */
         GIVE_WAY_NS = 100000,
         ASSIST_BYTES = 32 << 10,  /* of scanning in one assist, at most, */
         ASSIST_BITE = 2 << 10,    /* so much at a time, */
@@ -58,6 +58,7 @@ static _Atomic uint64_t allocated_ever;
 static _Atomic int percent;
 static _Atomic size_t limit;
 static _Atomic unsigned nmutators;      /* at the last flip */
+static size_t most_floor;               /* const after start */
 static _Atomic double debt_per_byte;    /* 0: nobody assists */
 static _Atomic bool late;               /* the cycle is, and workers shall not rest */
 static _Atomic int64_t credit;          /* scanned by workers, not yet used by assists */
@@ -96,12 +97,15 @@ static size_t floor_bytes(void)
 /* What it is stretched to while collecting takes much of the CPUs: one that was set is not. */
 static size_t most_floor_bytes(void)
 {
+        struct pld_os_memory group;
+        size_t memory = 0;
         if (pld_settings.gc_floor)
                 return pld_settings.gc_floor;
-        size_t most = 0;
         for (unsigned i = 0; i < pld_machine.nnodes; i++)
-                most += pld_machine.node[i].nbytes / FLOOR_SHARE;
-        return most < MOST_FLOOR ? most : MOST_FLOOR;
+                memory += pld_machine.node[i].nbytes;
+        if (pld_os->cgroup_memory(&group) == 0 && group.total < memory)
+                memory = group.total;
+        return pld_governor_most_floor(memory);
 }
 
 static struct pld_heap_facts heap_facts(void)
@@ -114,7 +118,7 @@ static struct pld_heap_facts heap_facts(void)
                 .roots = pld_roots_bytes(),
                 .other = other_bytes(now),
                 .floor = floor_bytes(),
-                .most_floor = most_floor_bytes(),
+                .most_floor = most_floor,
                 .limit = pld_load_relaxed(&limit),
                 .percent = pld_settings.gc == POLDER_GC_OFF ? -1 : pld_load_relaxed(&percent),
         };
@@ -421,6 +425,7 @@ static size_t set_limit(size_t nbytes)
 void pld_pacer_start(void)
 {
         pld_store_relaxed(&percent, pld_settings.gc_percent);
+        most_floor = most_floor_bytes();
         set_limit(pld_settings.memory_limit);
 }
 

@@ -470,11 +470,18 @@ Test(governor, a_floor_is_stretched_within_bounds_and_after_full_cycles)
         have_cycles(&governor, 1, 0.2, false);
         cr_expect_float_eq(goal_of(&governor, 1 << 30), 48, 1);
         have_cycles(&governor, 20, 0.2, false);
-        cr_expect_float_eq(goal_of(&governor, 1 << 30), 128, 1);
+        cr_expect_float_eq(goal_of(&governor, 1 << 30), 512, 1);
         cr_expect_float_eq(goal_of(&governor, 64 << 20), 64, 1, "so much there may be");
         cr_expect_float_eq(goal_of(&governor, 16 << 20), 32, 1, "never less than itself");
         have_cycles(&governor, 5, 0, false);
-        cr_expect_lt(goal_of(&governor, 1 << 30), 127, "what was long ago is forgotten");
+        cr_expect_lt(goal_of(&governor, 1 << 30), 511, "what was long ago is forgotten");
+}
+
+Test(governor, a_floor_is_stretched_to_a_part_of_the_memory)
+{
+        cr_expect_eq(pld_governor_most_floor((size_t)4 << 30), 128 << 20);
+        cr_expect_eq(pld_governor_most_floor((size_t)1 << 40), 512 << 20);
+        cr_expect_eq(pld_governor_most_floor(0), 0);
 }
 
 /* ---- With a limit ---------------------------------------------------------------------------- */
