@@ -7,7 +7,9 @@
  * Q1  cycles are run one at a time, by the collector's thread, or, where that
  *     could not be made, by the thread that asks for one.
  * Q2  a number is finished when its cycle is over and the program's callback on pressure has
- *     returned, and each number is, once. */
+ *     returned, and each number is, once.
+ * Q3  what the heap asked for while another cycle began or ended, by a trigger of before it, is
+ *     begun only if the heap still asks for it. */
 #include "collector/request.h"
 
 #include "base/check.h"
@@ -36,7 +38,8 @@ static struct pld_lock request_lock = PLD_LOCK_INIT(PLD_RANK_LEAF);
 static struct pld_lock run_lock = PLD_LOCK_INIT(PLD_RANK_CYCLE);
 static uint32_t nwanted, nbegun;      /* request lock */
 static uint32_t stop_until;           /* request lock: cycles up to this one stop the world, */
-static uint32_t full_until;           /* and up to this one are no young ones */
+static uint32_t full_until;           /* up to this one are no young ones, */
+static uint32_t asked_until;          /* up to this one are wanted by the program */
 static _Atomic uint32_t nfinished;
 static _Atomic uint32_t bell;         /* rung when something is wanted */
 static _Atomic bool automatic_wanted; /* and not yet begun */
@@ -50,15 +53,29 @@ static void finish_number(uint32_t number)
         pld_futex_wake(&nfinished, INT_MAX);
 }
 
+/* With the request lock. The number of the next wanted cycle, which begins now; 0: there is
+ * none. */
+static uint32_t begin_number(void)
+{
+        if (nwanted <= nbegun)
+                return 0;
+        if (nwanted > asked_until && !pld_pacer_wants_cycle()) {
+                nwanted = nbegun; /* Q3: nobody waits for it */
+                return 0;
+        }
+        return ++nbegun;
+}
+
 /* The next wanted cycle; false when there is none. free: outside of Polder, where the
  * program may be called. */
 static bool run_next(bool free)
 {
         pld_lock(&run_lock);
         pld_lock(&request_lock);
-        bool wanted = nwanted > nbegun;
-        uint32_t number = wanted ? ++nbegun : 0;
         bool automatic = pld_exchange_relaxed(&automatic_wanted, false);
+        uint32_t number = begin_number();
+        bool wanted = number != 0;
+        automatic |= number > asked_until;
         bool stopped = number <= stop_until || (automatic && pld_settings.gc == POLDER_GC_STW);
         bool young = wanted && !stopped && number > full_until && pld_generation_may_be_young() &&
                 !(automatic && pld_pacer_wants_full_cycle());
@@ -169,12 +186,14 @@ static void ring(void)
 }
 
 /* The number of a cycle that begins after now. */
-static uint32_t request(bool stopped, bool full)
+static uint32_t request(bool asked, bool stopped, bool full)
 {
         pld_lock(&request_lock);
         uint32_t number = nbegun + 1;
         if (nwanted < number)
                 nwanted = number;
+        if (asked && asked_until < number)
+                asked_until = number;
         if (stopped && stop_until < number)
                 stop_until = number;
         if (full && full_until < number)
@@ -188,7 +207,7 @@ void pld_request_automatic(void)
         if (pld_settings.gc == POLDER_GC_OFF || pld_load_relaxed(&pld_phase) != PLD_PHASE_IDLE ||
             pld_exchange_relaxed(&automatic_wanted, true))
                 return;
-        request(false, false);
+        request(false, false, false);
         if (ensure_thread(false))
                 ring();
         else
@@ -226,7 +245,7 @@ PLD_NOINLINE int polder_collect(enum polder_collect_mode mode)
         bool by_thread = ensure_thread(true);
         pld_enter();
         pld_thread_block(self); /* first: the cycle that is asked for need not signal us */
-        uint32_t number = request(mode == POLDER_STOP_THE_WORLD, mode != POLDER_YOUNG);
+        uint32_t number = request(true, mode == POLDER_STOP_THE_WORLD, mode != POLDER_YOUNG);
         if (by_thread)
                 ring();
         else
@@ -246,7 +265,7 @@ int polder_collect_start(void)
         int error = pld_start();
         if (error)
                 return error;
-        request(false, true);
+        request(true, false, true);
         if (!ensure_thread(false))
                 return polder_collect(POLDER_CONCURRENT);
         ring();

@@ -4,6 +4,7 @@
 #include "arena/sweep.h"
 #include "collector/cycle.h"
 #include "collector/mark.h"
+#include "collector/request.h"
 #include "collector/thread.h"
 
 /* ---- What dies and what it gives back ---------------------------------------------------- */
@@ -110,6 +111,19 @@ Test(cycle, start_begins_one_and_returns, .timeout = 60)
         cr_expect_eq(polder_collect_start(), 0);
         while (stats_now().cycles == cycles)
                 polder_safepoint();
+}
+
+Test(cycle, what_the_heap_asks_for_no_more_is_not_begun, .timeout = 60)
+{
+        collected_start_as("concurrent", "");
+        cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
+        uint64_t cycles = stats_now().cycles;
+        for (int i = 0; i < 20; i++) {
+                pld_request_automatic(); /* as by a trigger of before */
+                usleep(2000);
+                cr_assert_eq(stats_now().cycles, cycles + (uint64_t)i);
+                cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
+        }
 }
 
 static void *collect_often(void *arg)
