@@ -23,7 +23,11 @@
  *     out of an *extra* that all threads share: so that who takes and frees many large blocks
  *     by turns does not make and release their spans each time. extra_bytes is the sum of what
  *     limits are beyond their bins' room. A cache gives up the extra of its other bins
- *     before it asks the page heap for pages: what it keeps so costs no memory that it needs. */
+ *     before it asks the page heap for pages: what it keeps so costs no memory that it needs.
+ * N6  a bin's size is what frees may fill it to. Who only takes, as for what stays or what
+ *     others free, would come back for every few: such a bin is lent more room at each refill,
+ *     to hold what it then takes from one or two spans. The first time that frees
+ *     fill it, that is over: blocks from anywhere would keep as many spans. */
 #include "arena/bin.h"
 
 #include "arena/cache.h"
@@ -38,7 +42,8 @@ enum {
         BIN_BYTES = 1 << 20, /* in the blocks of a bin, where that is within */
         WIDE_BYTES = 8 << 20, /* the same with what it has of the extra (N5) */
         EXTRA_BYTES = 32 << 20, /* the extra of all threads */
-        BIN_LEAST = 4, BIN_MOST = 1024,
+        BIN_LEAST = 4, BIN_MOST = 1024, WIDE_MOST = 8192,
+        LENT_BYTES = 16 << 10, LENT_MOST = 256, /* in a bin with what it is lent (N6) */
         GROWN_BYTES = 2 << 20, /* in the blocks that all bins could hold, beyond a bin's first */
         FIRST_BYTES = 64 << 10, FIRST_MOST = 8, /* a bin's limit before it has grown, at least 1 */
         SHARED_LEAST = 128, SHARED_MOST = 4096, /* bytes: other blocks of others are not kept */
@@ -98,20 +103,28 @@ bool pld_bin_free_remote(struct pld_span *span, struct pld_block *block)
 
 /* ---- Bins ---------------------------------------------------------------------------- */
 
-static size_t room_within(unsigned class, size_t nbytes)
+static size_t room_within(unsigned class, size_t nbytes, size_t most)
 {
         size_t n = nbytes / pld_classes[class].nbytes;
-        return n < BIN_LEAST ? BIN_LEAST : n > BIN_MOST ? BIN_MOST : n;
+        return n < BIN_LEAST ? BIN_LEAST : n > most ? most : n;
 }
 
 static size_t room_of(unsigned class)
 {
-        return room_within(class, BIN_BYTES);
+        return room_within(class, BIN_BYTES, BIN_MOST);
 }
 
 static size_t wide_room_of(unsigned class)
 {
-        return room_within(class, WIDE_BYTES);
+        size_t of_small = room_within(class, BIN_BYTES, WIDE_MOST);
+        size_t of_large = room_within(class, WIDE_BYTES, BIN_MOST);
+        return of_small > of_large ? of_small : of_large;
+}
+
+static size_t lent_room_of(unsigned class)
+{
+        size_t n = LENT_BYTES / pld_classes[class].nbytes;
+        return n > LENT_MOST ? LENT_MOST : n;
 }
 
 /* Of large blocks only one: sixteen threads that use many sizes would keep hundreds of MB. */
@@ -121,9 +134,9 @@ static size_t first_room_of(unsigned class)
         return n < 1 ? 1 : n > FIRST_MOST ? FIRST_MOST : n;
 }
 
-static size_t size_of(const struct pld_bin *bin)
+static size_t size_of(const struct pld_bins *bins, unsigned class)
 {
-        return (size_t)(bin->limit - bin->floor);
+        return (size_t)(bins->bin[class].limit - bins->bin[class].floor) - bins->lent[class];
 }
 
 static bool put_back_oldest(struct pld_cache *cache, unsigned class, size_t n)
@@ -136,6 +149,7 @@ static bool put_back_oldest(struct pld_cache *cache, unsigned class, size_t n)
         for (size_t i = 0; i < n; i++) {
                 struct pld_block *block = bin->floor[i];
                 struct pld_span *span = pld_span_of((uintptr_t)block);
+                __builtin_prefetch(span->bits, 1);
                 if (pld_likely(pld_load_relaxed(&span->manual.owner) == cache))
                         bin->floor[nown++] = block;
                 else
@@ -150,9 +164,9 @@ static bool put_back_oldest(struct pld_cache *cache, unsigned class, size_t n)
 
 /* ---- The extra (N5) --------------------------------------------------------------------- */
 
-static size_t extra_of(const struct pld_bin *bin, unsigned class)
+static size_t extra_of(const struct pld_bins *bins, unsigned class)
 {
-        size_t size = size_of(bin), room = room_of(class);
+        size_t size = size_of(bins, class), room = room_of(class);
         return size > room ? (size - room) * pld_classes[class].nbytes : 0;
 }
 
@@ -203,7 +217,7 @@ static struct pld_block **narrow_place(const struct pld_bins *bins, unsigned cla
 static void narrow(struct pld_cache *cache, unsigned class)
 {
         struct pld_bin *bin = &cache->bins.bin[class];
-        size_t extra = extra_of(bin, class);
+        size_t extra = extra_of(&cache->bins, class);
         if (extra == 0)
                 return;
         size_t held = (size_t)(bin->top - bin->floor), room = room_of(class);
@@ -227,30 +241,13 @@ void pld_bins_narrow(struct pld_cache *cache, unsigned but)
 static unsigned take(struct pld_cache *cache, unsigned class, struct pld_block **to, unsigned most)
 {
         struct pld_bins *bins = &cache->bins;
-        if (pld_unlikely(bins->extra_bytes > extra_of(&bins->bin[class], class))) {
+        if (pld_unlikely(bins->extra_bytes > extra_of(bins, class))) {
                 unsigned n = pld_manual_take(cache, class, to, most, false);
                 if (n > 0)
                         return n;
                 pld_bins_narrow(cache, class);
         }
         return pld_manual_take(cache, class, to, most, true);
-}
-
-struct pld_block *pld_bin_refill(struct pld_cache *cache, unsigned class)
-{
-        struct pld_bin *bin = &cache->bins.bin[class];
-        struct pld_block *one, **to = size_of(bin) ? bin->floor : &one;
-        pld_extent_check_outside();
-        pld_cache_follow(cache); /* N4: a cpuset may change where nobody moves */
-        size_t most = size_of(bin) ? (size_of(bin) + 1) / 2 : 1;
-        unsigned n = take(cache, class, to, (unsigned)most);
-        if (n == 0)
-                return NULL;
-        if (to == bin->floor)
-                bin->top = bin->floor + n - 1;
-        to[n - 1]->key = 0;
-        cache->bins.refilled[class] = true;
-        return to[n - 1];
 }
 
 static bool claim_grown(struct pld_bins *bins, size_t nbytes)
@@ -266,7 +263,7 @@ static bool claim_grown(struct pld_bins *bins, size_t nbytes)
 static bool grow_try(struct pld_bins *bins, unsigned class)
 {
         struct pld_bin *bin = &bins->bin[class];
-        size_t size = size_of(bin), room = room_of(class);
+        size_t size = size_of(bins, class), room = room_of(class);
         size_t most = size < room ? room : wide_room_of(class);
         size_t to = 2 * size < most ? 2 * size : most;
         size_t nbytes = (to - size) * pld_classes[class].nbytes;
@@ -283,16 +280,52 @@ static bool grow_try(struct pld_bins *bins, unsigned class)
         return true;
 }
 
+static void lend(struct pld_bins *bins, unsigned class, size_t n)
+{
+        struct pld_bin *bin = &bins->bin[class];
+        bin->limit = bin->limit - bins->lent[class] + n;
+        bins->lent[class] = (uint16_t)n;
+}
+
+/* N6 */
+static void lend_more(struct pld_bins *bins, unsigned class)
+{
+        size_t size = size_of(bins, class), room = lent_room_of(class);
+        size_t n = size + 2 * bins->lent[class];
+        if (bins->refilled[class] && size < room)
+                lend(bins, class, n < room - size ? n : room - size);
+}
+
+struct pld_block *pld_bin_refill(struct pld_cache *cache, unsigned class)
+{
+        struct pld_bin *bin = &cache->bins.bin[class];
+        struct pld_block *one, **to = size_of(&cache->bins, class) ? bin->floor : &one;
+        pld_extent_check_outside();
+        pld_cache_follow(cache); /* N4: a cpuset may change where nobody moves */
+        lend_more(&cache->bins, class);
+        size_t most = to == bin->floor ? (size_t)(bin->limit - bin->floor + 1) / 2 : 1;
+        unsigned n = take(cache, class, to, (unsigned)most);
+        if (n == 0)
+                return NULL;
+        if (to == bin->floor)
+                bin->top = bin->floor + n - 1;
+        to[n - 1]->key = 0;
+        cache->bins.refilled[class] = true;
+        return to[n - 1];
+}
+
 bool pld_bin_free_full(struct pld_cache *cache, unsigned class, struct pld_block *block)
 {
         struct pld_bin *bin = &cache->bins.bin[class];
-        size_t size = size_of(bin);
+        size_t size = size_of(&cache->bins, class), held = (size_t)(bin->top - bin->floor);
         bool released = false;
         pld_extent_check_outside();
         if (size == 0)
                 return pld_manual_put_back(cache, class, &block, 1);
-        if (!grow_try(&cache->bins, class))
-                released = put_back_oldest(cache, class, (size + 1) / 2);
+        lend(&cache->bins, class, 0);
+        size_t most = grow_try(&cache->bins, class) ? size_of(&cache->bins, class) - 1 : size / 2;
+        if (held > most)
+                released = put_back_oldest(cache, class, held - most);
         *bin->top++ = block;
         return released;
 }
@@ -381,6 +414,7 @@ void pld_bins_init(struct pld_bins *bins)
                 at += room;
         }
         memset(bins->refilled, false, sizeof bins->refilled);
+        memset(bins->lent, 0, sizeof bins->lent);
         memset(bins->out, 0, sizeof bins->out);
         memset(bins->large, 0, sizeof bins->large);
         bins->large_bytes = bins->grown_bytes = 0;

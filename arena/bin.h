@@ -13,7 +13,7 @@ enum { PLD_OUTBOX = 16, PLD_LARGE_KEPT = 4 };
  * handed out first. */
 struct pld_bin {
         struct pld_block **top;   /* behind the last one; == floor: none */
-        struct pld_block **limit; /* the most that top may be; grows with use */
+        struct pld_block **limit; /* the most that top may be: the bin's size, and what is lent */
         struct pld_block **floor; /* its place: changes when it becomes wide, and narrow again */
 };
 
@@ -27,6 +27,7 @@ struct pld_outgoing {
 struct pld_bins {
         struct pld_bin bin[PLD_NCLASSES];
         bool refilled[PLD_NCLASSES]; /* since the bin last grew */
+        uint16_t lent[PLD_NCLASSES]; /* what a bin may hold beyond its size until it is full (N6) */
         struct pld_outgoing out[PLD_OUTBOX];    /* by a span's address */
         struct pld_span *large[PLD_LARGE_KEPT]; /* freed ones, to be used again; or NULL */
         size_t large_bytes;                     /* of these */

@@ -1,15 +1,19 @@
 /* blocks.c: the free blocks of one small span of malloc's.
  *
- * Three ways to know them, by how many the span has. Of many small ones, a list through the
- * blocks, last in first out, as what was freed last is in the nearest cache. Of few, a bit
- * each: they are large, and to look into one that has been out of use is a cache miss, or a
- * page that was never touched. Of the fewest and largest, a bit each in a word that
- * others may change, too: their blocks can be *lent*. The decay (shed_spans.c) takes what has
- * been free for long out of the word, has the kernel take the pages, and puts it back. The
- * owner sees blocks that are not there, as if they were out, and goes on with others.
+ * A bit each: to look into a block that has been out of use is a cache miss, or a page that was
+ * never touched, and a list through the blocks is one miss after the other. (What was freed
+ * last, and is in the nearest cache, is in the bins.) Where they are many, in words behind
+ * the descriptor; where they are few, in one word of it. Of the fewest and largest, in a word
+ * that others may change, too: their blocks can be *lent*. The decay (shed_spans.c) takes what
+ * has been free for long out of the word, has the kernel take the pages, and puts it back.
+ * The owner sees blocks that are not there, as if they were out, and goes on with others.
  *
- * B1  a block that is free in the span, or was never out, is in the list or has its bit, or
- *     it is lent. One of a span of bits that was never out, or was lent, holds no key.
+ * What others freed comes as a chain, and to give it bits is to walk through it. Where there
+ * are many blocks the owner does so only as far as it hands them out at once.
+ *
+ * B1  a block that is free in the span has its bit, or is in the chain `taken_over`, or it is
+ *     lent. Of many blocks, free_bits has a bit for each word that is not 0. Blocks from `fresh` on were never out and have
+ *     no bits yet. One that was never out, or was lent, holds no key.
  * B2  the word has three bits a block: free; of the free ones `clean`: not in memory, as far
  *     as is known; and `warm`: freed since the last pass looked. It changes by atomic
  *     operations only, and is 0 in all other spans and in released descriptors, which
@@ -24,7 +28,7 @@
 #include <string.h>
 
 enum {
-        CARVE_BYTES = 4096, /* so many bytes of new blocks are linked at a time */
+        CARVE_BYTES = 4096, /* so many bytes of new blocks get their bits at a time */
         FEW = 64,           /* blocks of a span that has a bit for each free one */
         FEWEST = 10,        /* blocks of one that can lend them */
         CLEAN_SHIFT = FEWEST, WARM_SHIFT = 2 * FEWEST,
@@ -35,6 +39,7 @@ enum {
 #define KEEP (UINT32_C(1) << 31) /* B4 */
 
 static_assert(3 * FEWEST < 31, "the word has room for them");
+static_assert(PLD_SPAN_OBJECTS_MAX <= 64 * 64, "free_bits has a bit for each word");
 
 _Atomic bool pld_blocks_have_news;
 
@@ -55,7 +60,12 @@ static uint32_t all_of(const struct pld_span *span)
 
 static uint64_t bit_of(const struct pld_span *span, const struct pld_block *block)
 {
-        return UINT64_C(1) << pld_span_index(span, (uintptr_t)block);
+        return UINT64_C(1) << pld_span_index(span, (uintptr_t)block) % 64;
+}
+
+static bool has_block(const struct pld_span *span, const struct pld_block *block)
+{
+        return (uintptr_t)block - span->start < span->npages << PLD_PAGE_SHIFT;
 }
 
 void pld_blocks_begin(struct pld_span *span, bool keep)
@@ -69,75 +79,74 @@ void pld_blocks_begin(struct pld_span *span, bool keep)
 
 /* ---- Putting ---------------------------------------------------------------------------- */
 
-static PLD_NOINLINE void die_free_already(const struct pld_span *span, uint64_t bits)
+static PLD_NOINLINE void die_free_already(const struct pld_span *span, size_t word, uint64_t bits)
 {
         pld_die("double free of %p",
-                (const void *)pld_span_object(span, pld_lowest_bit(bits)));
+                (const void *)pld_span_object(span, 64 * word + pld_lowest_bit(bits)));
 }
 
-static void put_bits(struct pld_span *span, uint64_t bits)
+/* The word: 0 but where there are many. */
+static void put_bits(struct pld_span *span, size_t word, uint64_t bits)
 {
-        uint64_t before = span->manual.free_bits;
-        if (can_lend(span)) {
+        uint64_t before;
+        if (!has_few(span)) {
+                before = pld_load_relaxed(&span->bits[word]);
+                pld_store_relaxed(&span->bits[word], before | bits);
+                span->manual.free_bits |= UINT64_C(1) << word;
+        } else if (can_lend(span)) {
                 uint32_t few = (uint32_t)bits;
                 /* Release: what was written to the blocks, with pld_blocks_lend(). */
                 before = pld_or_release(&span->idle, few | few << WARM_SHIFT) & ALL;
                 if (!pld_load_relaxed(&pld_blocks_have_news))
                         pld_store_relaxed(&pld_blocks_have_news, true);
         } else {
+                before = span->manual.free_bits;
                 span->manual.free_bits |= bits;
         }
         if (pld_unlikely(before & bits)) /* it held no key: B1 */
-                die_free_already(span, before & bits);
+                die_free_already(span, word, before & bits);
 }
 
-static size_t link_some(struct pld_span *span, struct pld_block *const blocks[], size_t n)
+/* The first of the blocks, and those behind it whose bits are in the same word. */
+static size_t put_some(struct pld_span *span, struct pld_block *const blocks[], size_t n)
 {
-        struct pld_block *first = span->manual.free;
-        uintptr_t start = span->start, nbytes = span->npages << PLD_PAGE_SHIFT;
-        size_t i = 0;
-        for (; i < n && (uintptr_t)blocks[i] - start < nbytes; i++) {
-                if (i + PLD_BLOCKS_AHEAD < n)
-                        __builtin_prefetch(blocks[i + PLD_BLOCKS_AHEAD], 1);
-                blocks[i]->next = first;
-                first = blocks[i];
-        }
-        span->manual.free = first;
-        return i;
-}
-
-static size_t mark_some(struct pld_span *span, struct pld_block *const blocks[], size_t n)
-{
+        size_t index = pld_span_index(span, (uintptr_t)blocks[0]), word = index / 64, i = 0;
         uint64_t bits = 0;
-        uintptr_t nbytes = span->npages << PLD_PAGE_SHIFT;
-        size_t i = 0;
-        for (; i < n && (uintptr_t)blocks[i] - span->start < nbytes; i++) {
-                uint64_t bit = bit_of(span, blocks[i]);
+        do {
+                uint64_t bit = UINT64_C(1) << index % 64;
                 if (pld_unlikely(bits & bit))
-                        die_free_already(span, bit);
+                        die_free_already(span, word, bit);
                 bits |= bit;
-        }
-        put_bits(span, bits);
+                if (++i == n || !has_block(span, blocks[i]))
+                        break;
+                index = pld_span_index(span, (uintptr_t)blocks[i]);
+        } while (index / 64 == word);
+        put_bits(span, word, bits);
         return i;
 }
 
 size_t pld_blocks_put(struct pld_span *span, struct pld_block *const blocks[], size_t n)
 {
-        size_t i = has_few(span) ? mark_some(span, blocks, n) : link_some(span, blocks, n);
+        size_t i = 0;
+        do
+                i += put_some(span, blocks + i, n - i);
+        while (i < n && has_block(span, blocks[i]));
         span->manual.used -= (uint32_t)i;
         return i;
 }
 
-/* Both chains may be long; the first is walked through, if the second is not empty. */
-static struct pld_block *join(struct pld_block *first, struct pld_block *second)
+/* A word's bits at a time, as far as they follow each other. */
+static void put_chain(struct pld_span *span, const struct pld_block *block)
 {
-        struct pld_block *last = first;
-        if (!second)
-                return first;
-        while (last->next)
-                last = last->next;
-        last->next = second;
-        return first;
+        while (block) {
+                size_t word = pld_span_index(span, (uintptr_t)block) / 64;
+                uint64_t bits = 0;
+                do {
+                        bits |= bit_of(span, block);
+                        block = block->next;
+                } while (block && pld_span_index(span, (uintptr_t)block) / 64 == word);
+                put_bits(span, word, bits);
+        }
 }
 
 bool pld_blocks_collect(struct pld_span *span)
@@ -147,30 +156,22 @@ bool pld_blocks_collect(struct pld_span *span)
                 return false;
         /* Acquire: the freers' writes to their blocks, with push_remote(). */
         uintptr_t remote = pld_exchange_acquire(&manual->remote, 0);
-        struct pld_block *first = pld_blocks_first(remote);
-        if (has_few(span)) {
-                uint64_t bits = 0;
-                for (struct pld_block *block = first; block; block = block->next)
-                        bits |= bit_of(span, block);
-                put_bits(span, bits);
-        } else {
-                manual->free = join(first, manual->free);
-        }
+        if (!has_few(span) && !manual->taken_over)
+                manual->taken_over = pld_blocks_first(remote);
+        else
+                put_chain(span, pld_blocks_first(remote));
         manual->used -= (uint32_t)(remote >> PLD_REMOTE_SHIFT);
         return true;
 }
 
 /* ---- Taking ------------------------------------------------------------------------------ */
 
-static void link_fresh(struct pld_span *span, uint32_t n)
+static void put_fresh(struct pld_span *span, size_t end)
 {
-        struct pld_block *next = span->manual.free;
-        for (uint32_t i = span->manual.fresh + n; i-- > span->manual.fresh;) {
-                struct pld_block *block = (struct pld_block *)pld_span_object(span, i);
-                *block = (struct pld_block){ .next = next, .key = pld_manual_key_of(block) };
-                next = block;
+        for (size_t at = span->manual.fresh; at < end;) {
+                size_t word = at / 64;
+                put_bits(span, word, pld_mask_next(&at, end));
         }
-        span->manual.free = next;
 }
 
 /* Makes blocks of memory that was in none yet; false: all is in blocks. */
@@ -184,30 +185,33 @@ static bool carve(struct pld_span *span)
                 n = left;
         if (n == 0)
                 return false;
-        if (has_few(span))
-                span->manual.free_bits |= UINT64_MAX >> (FEW - n) << span->manual.fresh;
-        else
-                link_fresh(span, n);
+        put_fresh(span, span->manual.fresh + n);
         span->manual.fresh = (uint16_t)(span->manual.fresh + n);
         return true;
 }
 
 bool pld_blocks_replenish(struct pld_span *span) /* B5 */
 {
-        if (!can_lend(span)) /* or `free`: one word */
-                return span->manual.free_bits || pld_blocks_collect(span) || carve(span);
+        if (!can_lend(span))
+                return span->manual.free_bits || span->manual.taken_over ||
+                       pld_blocks_collect(span) || carve(span);
         uint32_t word = pld_load_relaxed(&span->idle);
         return (word & ~(word >> CLEAN_SHIFT) & ALL) || pld_blocks_collect(span) || (word & ALL);
 }
 
-static unsigned spread(struct pld_span *span, uint64_t bits, struct pld_block **to)
+/* The blocks of up to `most` of the word's bits; the others stay. */
+static unsigned spread(const struct pld_span *span, size_t word, uint64_t *bits,
+                       struct pld_block **to, unsigned most)
 {
+        uint64_t left = *bits;
         unsigned n = 0;
-        for (; bits; bits &= bits - 1, n++) {
-                to[n] = (struct pld_block *)pld_span_object(span, pld_lowest_bit(bits));
+        for (; left && n < most; left &= left - 1, n++) {
+                size_t index = 64 * word + pld_lowest_bit(left);
+                to[n] = (struct pld_block *)pld_span_object(span, index);
                 if (PLD_DEBUG)
                         to[n]->key = pld_manual_key_of(to[n]); /* B1 */
         }
+        *bits = left;
         return n;
 }
 
@@ -219,11 +223,28 @@ static uint64_t lowest_of(uint64_t bits, unsigned most)
         return bits & ~rest;
 }
 
-static uint64_t take_plain(struct pld_span *span, unsigned most)
+static unsigned take_chain(struct pld_span *span, struct pld_block **to, unsigned most)
 {
-        uint64_t bits = lowest_of(span->manual.free_bits, most);
-        span->manual.free_bits &= ~bits;
-        return bits;
+        struct pld_block *block = span->manual.taken_over;
+        unsigned n = 0;
+        for (; block && n < most; block = block->next)
+                to[n++] = block;
+        span->manual.taken_over = block;
+        return n;
+}
+
+static unsigned take_many(struct pld_span *span, struct pld_block **to, unsigned most)
+{
+        unsigned n = 0;
+        while (span->manual.free_bits && n < most) {
+                size_t word = pld_lowest_bit(span->manual.free_bits);
+                uint64_t bits = pld_load_relaxed(&span->bits[word]);
+                n += spread(span, word, &bits, to + n, most - n);
+                pld_store_relaxed(&span->bits[word], bits);
+                if (!bits)
+                        span->manual.free_bits &= span->manual.free_bits - 1;
+        }
+        return n;
 }
 
 static uint64_t take_lendable(struct pld_span *span, unsigned most)
@@ -240,15 +261,15 @@ static uint64_t take_lendable(struct pld_span *span, unsigned most)
 
 unsigned pld_blocks_take(struct pld_span *span, struct pld_block **to, unsigned most)
 {
-        unsigned n = 0;
-        if (has_few(span)) {
-                uint64_t bits = can_lend(span) ? take_lendable(span, most) : take_plain(span, most);
-                n = spread(span, bits, to);
+        unsigned n;
+        if (can_lend(span)) {
+                uint64_t bits = take_lendable(span, most);
+                n = spread(span, 0, &bits, to, most);
+        } else if (!has_few(span)) {
+                n = span->manual.free_bits ? take_many(span, to, most)
+                                           : take_chain(span, to, most);
         } else {
-                struct pld_block *block = span->manual.free;
-                for (; block && n < most; block = block->next)
-                        to[n++] = block;
-                span->manual.free = block;
+                n = spread(span, 0, &span->manual.free_bits, to, most);
         }
         span->manual.used += n;
         return n;
@@ -284,7 +305,18 @@ bool pld_blocks_are_all_free(const struct pld_span *span)
 
 bool pld_blocks_are_lent(const struct pld_span *span)
 {
-        return span->manual.used < span->count + 1; /* M2; a span of lists has none left here */
+        return span->manual.used < span->count + 1; /* M2 */
+}
+
+static size_t count_chain(const struct pld_span *span)
+{
+        size_t n = 0;
+        for (const struct pld_block *block = span->manual.taken_over; block; block = block->next) {
+                PLD_CHECK(pld_manual_is_block(span, (uintptr_t)block));
+                PLD_CHECK(block->key == pld_manual_key_of(block)); /* M7 */
+                PLD_CHECK(++n <= span->count);
+        }
+        return n;
 }
 
 size_t pld_blocks_count(const struct pld_span *span)
@@ -294,12 +326,12 @@ size_t pld_blocks_count(const struct pld_span *span)
                 return pld_popcount(pld_load_relaxed(&span->idle) & ALL);
         if (has_few(span))
                 return pld_popcount(span->manual.free_bits);
-        for (struct pld_block *block = span->manual.free; block; block = block->next, n++) {
-                PLD_CHECK(pld_manual_is_block(span, (uintptr_t)block));
-                PLD_CHECK(block->key == pld_manual_key_of(block)); /* M7 */
-                PLD_CHECK(n < span->count);
+        for (size_t word = 0; word < pld_words_for(span->count); word++) {
+                uint64_t bits = pld_load_relaxed(&span->bits[word]);
+                PLD_CHECK((span->manual.free_bits >> word & 1) == (bits != 0)); /* B1 */
+                n += pld_popcount(bits);
         }
-        return n;
+        return n + count_chain(span);
 }
 
 /* ---- Lending (B3) ------------------------------------------------------------------------ */

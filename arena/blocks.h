@@ -8,9 +8,7 @@
 
 enum { PLD_REMOTE_SHIFT = 48 /* addresses are below, and no span has 2^16 blocks */ };
 
-/* `remote` is one word: the first block, how many there are, and `full`. So the owner that
- * has nothing else takes them over without walking through them, which would cost a cache
- * miss each: they were last in other hands. */
+/* `remote` is one word: the first block, how many there are, and `full`. */
 static inline struct pld_block *pld_blocks_first(uintptr_t remote)
 {
         return (struct pld_block *)(remote & (((uintptr_t)1 << PLD_REMOTE_SHIFT) - 1) &
@@ -19,8 +17,6 @@ static inline struct pld_block *pld_blocks_first(uintptr_t remote)
 
 /* The span's first owner, before it is published; keep: none of its blocks is ever lent. */
 void pld_blocks_begin(struct pld_span *span, bool keep);
-enum { PLD_BLOCKS_AHEAD = 4 }; /* so far ahead blocks are prefetched that are put back */
-
 /* There are blocks to take, or there were a moment ago, if some can be lent. */
 bool pld_blocks_replenish(struct pld_span *span);
 /* Up to `most`, which are out from then on. */
@@ -38,7 +34,7 @@ void pld_blocks_drop(struct pld_span *span);
 bool pld_blocks_are_all_free(const struct pld_span *span);
 /* None can be taken and not all are out: some are lent. For a span that is CURRENT. */
 bool pld_blocks_are_lent(const struct pld_span *span);
-size_t pld_blocks_count(const struct pld_span *span); /* the free ones; checks each */
+size_t pld_blocks_count(const struct pld_span *span); /* the free ones; checks them */
 
 /* ---- Lending (B3): for anyone ------------------------------------------------------- */
 

@@ -1,10 +1,9 @@
 /* manual.c: the small spans of malloc.
  *
  * A span of malloc belongs to one cache, its owner. The owner allocates and
- * frees through a plain list, last in first out, because what was freed last is
- * in the nearest cache. Everybody else frees through one compare-and-swap on
- * the span's `remote` list, which the owner takes over whole when its own list
- * is empty (sharded free lists: Leijen, Zorn and de Moura, "Mimalloc", 2019; the
+ * frees by bits that are nobody else's (blocks.c). Everybody else frees through one compare-and-swap on
+ * the span's `remote` list, which the owner takes over whole when it has no bits
+ * left (sharded free lists: Leijen, Zorn and de Moura, "Mimalloc", 2019; the
  * claim of abandoned spans by whoever frees into them is that of its version 3).
  *
  * What a thread keeps in front of its spans, so that it seldom comes here, is in bin.c.
@@ -379,11 +378,8 @@ bool pld_manual_put_back(struct pld_cache *cache, unsigned class,
 {
         bool released = n > 0 && pld_blocks_can_be_lent(class);
         enter(cache);
-        for (size_t i = 0; i < n;) {
-                if (i + PLD_BLOCKS_AHEAD < n)
-                        __builtin_prefetch(blocks[i + PLD_BLOCKS_AHEAD], 1);
+        for (size_t i = 0; i < n;)
                 i += put_some(cache, blocks + i, n - i, &released);
-        }
         leave(cache);
         return released;
 }

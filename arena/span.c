@@ -34,10 +34,12 @@ static unsigned shelf_of(size_t nwords)
 
 static size_t words_for(const struct pld_span_wish *wish, size_t count)
 {
-        if (wish->kind != PLD_KIND_COLLECTED)
-                return 0;
         size_t nwords = pld_words_for(count);
-        return pld_is_pow2(nwords) ? nwords : (size_t)1 << (pld_log2(nwords) + 1);
+        if (wish->kind == PLD_KIND_MANUAL) /* one bitmap; a single word is in the descriptor */
+                nwords = nwords > 1 ? pld_div_up(nwords, 2) : 0;
+        else if (wish->kind != PLD_KIND_COLLECTED)
+                return 0;
+        return nwords == 0 || pld_is_pow2(nwords) ? nwords : (size_t)1 << (pld_log2(nwords) + 1);
 }
 
 static struct pld_span *shell_new(size_t nwords)

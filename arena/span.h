@@ -2,7 +2,7 @@
  *
  * The descriptor lies apart from the pages, so that marking and sweeping never
  * touch an object. Its bitmaps follow it: first `marked`, then `allocated`,
- * one bit an object (spans of malloc have none). */
+ * one bit an object; where malloc's has many blocks, one for the free ones. */
 #ifndef PLD_ARENA_SPAN_H
 #define PLD_ARENA_SPAN_H
 
@@ -36,17 +36,15 @@ struct pld_span_collected {
 /* What a span is to malloc (manual.c). */
 struct pld_span_manual {
         _Atomic(struct pld_cache *) owner; /* NULL: abandoned, anyone may adopt it */
-        union { /* owner: blocks to hand out */
-                struct pld_block *free; /* the last freed first */
-                uint64_t free_bits;     /* where there are few: a bit each (blocks.c) */
-        };
+        uint64_t free_bits;                /* owner: blocks to hand out (blocks.c, B1) */
         uint32_t used;                     /* owner: see manual.c, M2 */
         uint16_t fresh;                    /* owner: blocks never handed out yet start here */
         uint8_t where;                     /* owner: enum pld_manual_where */
         bool in_heap;                      /* const before a block is out: a heap's (heap.h) */
-        struct pld_span *next_revived;     /* whoever cleared `full`, then the owner */
+        struct pld_block *taken_over;      /* owner: freed by others, not looked into yet */
         /* On the next line: other threads write it, while the owner frees. */
         _Atomic uintptr_t remote;          /* any thread: blocks freed by others; low bit: full */
+        struct pld_span *next_revived;     /* whoever cleared `full`, then the owner */
         bool absent; /* const before a block is out: the pages were not in memory at birth */
 };
 
@@ -56,7 +54,7 @@ struct pld_span {
         uintptr_t start;
         uint64_t magic; /* pld_mul_high(offset, magic) is an object's index */
         uint32_t count; /* objects */
-        uint16_t nwords; /* of each bitmap */
+        uint16_t nwords; /* of each bitmap; of malloc's, of half of its one */
         uint8_t class;
         uint8_t kind;  /* enum pld_kind */
         size_t nbytes; /* of an object */
@@ -73,7 +71,8 @@ struct pld_span {
         /* Blocks of malloc's that are free and can be lent: outside of the union, as it is 0
          * in all other spans, whatever they are (blocks.c, B2). */
         _Atomic uint32_t idle;
-        _Alignas(PLD_CACHE_LINE) _Atomic uint64_t bits[]; /* marked, then allocated */
+        /* Marked, then allocated; of malloc's, the free ones, the owner's. */
+        _Alignas(PLD_CACHE_LINE) _Atomic uint64_t bits[];
 };
 
 static_assert(sizeof(struct pld_span) == 128, "the bitmaps start on a line of their own");

@@ -99,12 +99,15 @@ static size_t base_page(void)
 
 /* ---- C --------------------------------------------------------------------------- */
 
-void *malloc(size_t nbytes)
+/* On a cache line's start, so that what stands before them has no part in how fast they are. */
+#define AT_LINE_START __attribute__((aligned(PLD_CACHE_LINE)))
+
+AT_LINE_START void *malloc(size_t nbytes)
 {
         return pld_malloc(nbytes);
 }
 
-void free(void *p)
+AT_LINE_START void free(void *p)
 {
         pld_free(p);
 }

@@ -44,8 +44,9 @@ Test(bin, a_bin_grows_with_use_and_then_gives_its_older_half_back)
 {
         void *blocks[N64];
         arena_test_start(1);
-        allocate_a_span(blocks);
+        polder_free(polder_malloc(64));
         size_t first = (size_t)(bin_of(64)->limit - bin_of(64)->floor);
+        allocate_a_span(blocks);
         for (unsigned i = 0; i < span_count(); i++)
                 polder_free(blocks[i]);
         size_t last = (size_t)(bin_of(64)->limit - bin_of(64)->floor);
@@ -372,6 +373,47 @@ Test(bin, a_bin_of_large_blocks_begins_with_one_and_works)
                 }
         }
         cr_expect_leq(pld_cache_mine->bins.grown_bytes, 2 << 20);
+        arena_test_nothing_left();
+}
+
+/* ---- What is lent (N6) */
+
+Test(bin, who_only_takes_is_given_more_at_a_time)
+{
+        static void *blocks[1000];
+        arena_test_start(1);
+        struct pld_cache *cache = pld_cache_get();
+        struct pld_bin *bin = bin_of(64);
+        size_t first = (size_t)(bin->limit - bin->floor), most = 0;
+        for (unsigned i = 0; i < PLD_COUNT_OF(blocks); i++) {
+                blocks[i] = polder_malloc(64);
+                if (nbinned(64) > most)
+                        most = nbinned(64);
+                cr_assert_leq(bin->top, bin->limit);
+        }
+        cr_expect_gt(most, 2 * first);
+        cr_expect_leq(most * 64, 8 << 10);
+        cr_expect_eq(cache->bins.grown_bytes, 0, "it has not grown");
+        for (unsigned i = 0; i < PLD_COUNT_OF(blocks); i++) {
+                polder_free(blocks[i]);
+                cr_assert_leq(bin->top, bin->limit);
+        }
+        cr_expect_eq(cache->bins.lent[pld_class_of(64)], 0);
+        cr_expect_eq(bin->limit - bin->floor, 2 * first, "it grew once, as it was full once");
+        pld_manual_verify(cache);
+        arena_test_nothing_left();
+}
+
+Test(bin, of_large_blocks_no_more_are_taken_at_a_time)
+{
+        void *blocks[64];
+        arena_test_start(1);
+        for (unsigned i = 0; i < PLD_COUNT_OF(blocks); i++) {
+                blocks[i] = polder_malloc(8192);
+                cr_assert_leq(nbinned(8192), 3);
+        }
+        for (unsigned i = 0; i < PLD_COUNT_OF(blocks); i++)
+                polder_free(blocks[i]);
         arena_test_nothing_left();
 }
 

@@ -337,16 +337,31 @@ Test(manual, producers_and_consumers_lose_nothing)
         arena_test_nothing_left();
 }
 
-Test(manual, a_span_of_few_blocks_touches_none_that_was_never_out)
+static void expect_others_untouched(struct pld_block *one)
 {
-        arena_test_start_bare(1);
-        struct pld_block *one = polder_malloc(1024), *other;
         struct pld_span *span = pld_span_of((uintptr_t)one);
-        cr_assert_leq(span->count, 64);
         for (size_t i = 0; i < span->count; i++) {
-                other = (struct pld_block *)pld_span_object(span, i);
+                struct pld_block *other = (struct pld_block *)pld_span_object(span, i);
                 cr_expect(other == one || (!other->next && !other->key), "block %zu", i);
         }
+}
+
+Test(manual, a_block_that_was_never_out_is_not_touched)
+{
+        static const size_t sizes[] = { 16, 48, 224, 256, 1024, 8192 };
+        void *blocks[PLD_COUNT_OF(sizes)];
+        arena_test_start_bare(1);
+        for (unsigned i = 0; i < PLD_COUNT_OF(sizes); i++)
+                expect_others_untouched(blocks[i] = polder_malloc(sizes[i]));
+        for (unsigned i = 0; i < PLD_COUNT_OF(sizes); i++)
+                polder_free(blocks[i]);
+        arena_test_nothing_left();
+}
+
+Test(manual, a_block_freed_holds_its_key)
+{
+        arena_test_start_bare(1);
+        struct pld_block *one = polder_malloc(1024);
         polder_free(one);
         cr_expect_eq(one->key, pld_manual_key_of(one), "M7");
         pld_manual_verify(pld_cache_mine);
@@ -373,6 +388,62 @@ Test(manual, a_span_of_few_blocks_hands_each_out_once)
                 polder_free(blocks[i]);
         for (unsigned i = 0; i < 64; i += 2)
                 cr_expect_eq(pld_span_of((uintptr_t)(blocks[i] = polder_malloc(256))), span);
+        for (unsigned i = 0; i < 64; i++)
+                polder_free(blocks[i]);
+        pld_manual_verify(pld_cache_mine);
+        arena_test_nothing_left();
+}
+
+/* With the 64 beside each other of which a word knows, and others, in any order. */
+Test(manual, a_span_of_many_blocks_hands_each_out_once)
+{
+        enum { N = 1024 };
+        static void *blocks[N];
+        static bool seen[N];
+        arena_test_start_bare(1);
+        for (unsigned i = 0; i < N; i++)
+                blocks[i] = polder_malloc(16);
+        struct pld_span *span = span_of(blocks[0]);
+        cr_assert_eq(span->count, N);
+        for (unsigned step = 7; step; step = step == 7 ? 1 : 0) {
+                for (unsigned i = 0; i < N; i += step)
+                        polder_free(blocks[i]);
+                pld_manual_verify(pld_cache_mine);
+                for (unsigned i = 0; i < N; i += step)
+                        blocks[i] = polder_malloc(16);
+                pld_manual_verify(pld_cache_mine);
+        }
+        for (unsigned i = 0; i < N; i++) {
+                cr_assert_eq(span_of(blocks[i]), span);
+                size_t index = pld_span_index(span, (uintptr_t)blocks[i]);
+                cr_assert_not(seen[index], "block %zu twice", index);
+                seen[index] = true;
+        }
+        for (unsigned i = 0; i < N; i++)
+                polder_free(blocks[i]);
+        arena_test_nothing_left();
+}
+
+Test(manual, what_others_freed_is_handed_out_before_new_blocks)
+{
+        void *blocks[N64];
+        arena_test_start_bare(1);
+        for (unsigned i = 0; i < 64; i++) /* all that has bits: 4 KiB */
+                blocks[i] = polder_malloc(64);
+        for (unsigned i = 0; i < 8; i++)
+                arena_test_thread(free_first, &blocks[i]);
+        polder_free(blocks[20]);
+        cr_expect_eq(polder_malloc(64), blocks[20]);
+        for (unsigned i = 0; i < 4; i++) {
+                void *block = polder_malloc(64);
+                cr_expect_lt(pld_span_index(span_of(block), (uintptr_t)block), 8);
+                pld_manual_verify(pld_cache_mine);
+        }
+        arena_test_thread(free_first, &blocks[30]);
+        for (unsigned i = 0; i < 5; i++) {
+                void *block = polder_malloc(64);
+                cr_expect_lt(pld_span_index(span_of(block), (uintptr_t)block), 31);
+        }
         for (unsigned i = 0; i < 64; i++)
                 polder_free(blocks[i]);
         pld_manual_verify(pld_cache_mine);
