@@ -21,15 +21,19 @@ enum pld_form_kind {
 enum { PLD_NFORMS = 2048, PLD_FORM_SHIFT = 40 };
 
 struct pld_form {
-        uint64_t magic;   /* offset in the span * magic >> PLD_FORM_SHIFT is an object's index */
         uint64_t pattern; /* of small precise objects, when its first 64 words have all
                            * pointers that there are; 0: ask the span */
         uint32_t nbytes;  /* of an object; 0: a large one's, ask the span */
         uint16_t reach;   /* bytes up to the last pointer of the pattern */
         uint8_t kind;     /* enum pld_form_kind */
+        uint8_t run;      /* pointers in the pattern, if they follow each other; else 0 */
 };
 
-extern struct pld_form pld_forms[PLD_NFORMS] PLD_HIDDEN; /* const once its number is out */
+/* Both are const once a form's number is out. */
+extern struct pld_form pld_forms[PLD_NFORMS] PLD_HIDDEN;
+/* Offset in the span * magic >> PLD_FORM_SHIFT is an object's index. Apart, as it is looked up
+ * most often: for each pointer that is found. */
+extern uint64_t pld_form_magic[PLD_NFORMS] PLD_HIDDEN;
 
 void pld_form_start(void); /* after the size classes are known */
 /* One for all of a class and a kind. */

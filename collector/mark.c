@@ -57,7 +57,7 @@ static inline void push(struct pld_grey_chunk **chunk, unsigned node, uintptr_t 
 }
 
 /* Room for n items: a chunk that has less is given away as it is. */
-static inline bool make_room(struct pld_marker *marker, unsigned n)
+static inline bool make_room(struct pld_marker *marker, size_t n)
 {
         if (pld_likely(marker->grey && PLD_GREY_ITEMS - marker->grey->n >= n))
                 return true;
@@ -106,18 +106,6 @@ static inline bool send_home(struct pld_marker *marker, struct pld_span *span, u
         return true;
 }
 
-/* What does not change while objects are scanned, so that it is loaded once. */
-struct sight {
-        uintptr_t base;
-        size_t nbytes;
-        const _Atomic uintptr_t *map;
-};
-
-static inline struct sight sight_now(void)
-{
-        return (struct sight){ pld_range.base, pld_range.nbytes, pld_page_map };
-}
-
 /* Where the mark bits of a place's span are. It may have no span: then nobody looks there. */
 static inline _Atomic uint64_t *marks_at(struct pld_place place)
 {
@@ -125,164 +113,188 @@ static inline _Atomic uint64_t *marks_at(struct pld_place place)
         return (_Atomic uint64_t *)(span + offsetof(struct pld_span, bits));
 }
 
-/* Finds a pointer's mark bit without a look at the span (M3), and returns whether there is
- * one: the word, which is in the range, may be no pointer to a collected object. */
-static inline bool find_mark(struct sight sight, uintptr_t word, struct pld_candidate *out)
+struct candidate { /* one of pld_candidates */
+        _Atomic uint64_t *word;
+        uint64_t index;
+        struct pld_place place;
+};
+
+/* The word, which is in the range, may be no pointer to a collected object. */
+static inline bool is_found(struct pld_place place)
 {
-        struct pld_place place = { pld_load_acquire(&sight.map[(word - sight.base) >> PLD_PAGE_SHIFT]) };
-        const struct pld_form *form = &pld_forms[pld_place_form(place)];
-        uint64_t i = pld_place_offset(place, word) * form->magic >> PLD_FORM_SHIFT;
-        out->word = marks_at(place) + i / 64;
-        out->index = i;
-        out->pointer = word;
-        out->place = place;
-        bool found = place.bits / PLD_KIND_COLLECTED & 1;
-        PLD_ASSERT(!found || (i == pld_span_index(pld_place_span(place), word) &&
-                              pld_span_has_object(pld_place_span(place), i)));
-        return found;
+        return place.bits / PLD_KIND_COLLECTED & 1;
 }
 
-static inline bool is_marked(const struct pld_candidate *found)
+/* Finds a pointer's mark bit without a look at the span (M3); at: how far from the range's
+ * beginning. */
+static inline struct candidate find_mark(const _Atomic uintptr_t *map, uintptr_t at)
 {
-        return pld_load_relaxed(found->word) >> found->index % 64 & 1;
+        struct pld_place place = { pld_load_acquire(&map[at >> PLD_PAGE_SHIFT]) };
+        uint64_t index = pld_place_offset(place, at) * pld_form_magic[pld_place_form(place)];
+        PLD_ASSERT(!is_found(place) ||
+                   (index >> PLD_FORM_SHIFT ==
+                            pld_span_index(pld_place_span(place), pld_range.base + at) &&
+                    pld_span_has_object(pld_place_span(place), index >> PLD_FORM_SHIFT)));
+        return (struct candidate){ marks_at(place) + (index >> PLD_FORM_SHIFT) / 64, index, place };
 }
 
-static inline uint64_t bit_of(const struct pld_candidate *found)
+static inline bool is_set(uint64_t word, uint64_t index)
 {
-        return UINT64_C(1) << found->index % 64;
+        return word >> (index >> PLD_FORM_SHIFT) % 64 & 1;
 }
 
 /* Sets the bit; false: somebody did so before. */
-static inline bool mark_one(const struct pld_candidate *found)
+static inline bool mark_one(_Atomic uint64_t *word, uint64_t index)
 {
-        uint64_t bit = bit_of(found);
-        return !(pld_or_relaxed(found->word, bit) & bit); /* one instruction: lock bts */
+        uint64_t was = pld_load_relaxed(word);
+        uint64_t bit = UINT64_C(1) << (index >> PLD_FORM_SHIFT) % 64;
+        while (pld_likely(!(was & bit)))
+                if (pld_likely(pld_cas_relaxed(word, &was, was | bit)))
+                        return true;
+        return false;
 }
 
-/* Counts what was just marked, and returns whether there is anything to scan in it. */
-static inline bool count_marked(struct pld_marker *marker, const struct pld_candidate *found)
+static PLD_NOINLINE void count_large(struct pld_marker *marker, struct pld_place place)
 {
-        const struct pld_form *form = &pld_forms[pld_place_form(found->place)];
-        marker->marked_bytes += form->nbytes;
-        if (pld_unlikely(!form->nbytes)) {
-                marker->marked_bytes += pld_place_span(found->place)->nbytes;
-                marker->large_bytes += pld_place_span(found->place)->nbytes;
-        }
-        return form->kind != PLD_FORM_LEAF;
+        marker->marked_bytes += pld_place_span(place)->nbytes;
+        marker->large_bytes += pld_place_span(place)->nbytes;
 }
 
-static inline uintptr_t item_of(const struct pld_candidate *found)
+static inline uintptr_t item_of(uintptr_t at, struct pld_place place)
 {
-        return (found->pointer & PLD_GREY_ADDRESS) | (found->place.bits & FORM_BITS);
-}
-
-static PLD_NOINLINE void enqueue_tied(struct pld_marker *marker, const struct pld_candidate *found)
-{
-        if (pld_span_is_tied(pld_place_span(found->place)))
-                push(&marker->grey, marker->node,
-                     (found->pointer & PLD_GREY_ADDRESS) | PLD_GREY_TIED);
+        return ((pld_range.base + at) & PLD_GREY_ADDRESS) | (place.bits & FORM_BITS);
 }
 
 /* Counts and queues what was just marked. */
-static void enqueue(struct pld_marker *marker, const struct pld_candidate *found)
+static PLD_NOINLINE void enqueue(struct pld_marker *marker, uintptr_t at, struct pld_place place)
 {
-        if (count_marked(marker, found))
-                push(&marker->grey, marker->node, item_of(found));
-        enqueue_tied(marker, found);
+        const struct pld_form *form = &pld_forms[pld_place_form(place)];
+        marker->marked_bytes += form->nbytes;
+        if (!form->nbytes)
+                count_large(marker, place);
+        if (form->kind != PLD_FORM_LEAF)
+                push(&marker->grey, marker->node, item_of(at, place));
+        if (pld_span_is_tied(pld_place_span(place)))
+                push(&marker->grey, marker->node,
+                     ((pld_range.base + at) & PLD_GREY_ADDRESS) | PLD_GREY_TIED);
 }
 
 void pld_shade_exact(struct pld_marker *marker, uintptr_t word)
 {
-        struct pld_candidate found;
-        if (pld_range_has(word) && find_mark(sight_now(), word, &found) && !is_marked(&found) &&
-            mark_one(&found))
-                enqueue(marker, &found);
+        if (!pld_range_has(word))
+                return;
+        uintptr_t at = word - pld_range.base;
+        struct candidate found = find_mark(pld_page_map, at);
+        if (is_found(found.place) && mark_one(found.word, found.index))
+                enqueue(marker, at, found.place);
 }
 
 /* Of the candidates the white ones, in order: without branches, so that the processor need
  * not guess which they are. */
-static unsigned find_white(struct pld_marker *marker, uint8_t white[])
+static size_t find_white(const struct pld_candidates *all, size_t n, uint8_t white[])
 {
-        unsigned nwhite = 0, n = marker->ncandidates;
-        for (unsigned k = 0; k < n; k++) {
+        size_t nwhite = 0;
+        for (size_t k = 0; k < n; k++) {
                 white[nwhite] = (uint8_t)k;
-                nwhite += !is_marked(&marker->candidate[k]);
+                nwhite += !is_set(pld_load_relaxed(all->word[k]), all->index[k]);
         }
         return nwhite;
 }
 
-static unsigned leave_to_others(struct pld_marker *marker, uint8_t white[], unsigned nwhite)
+static size_t leave_to_others(struct pld_marker *marker, uint8_t white[], size_t nwhite)
 {
-        unsigned left = 0;
-        for (unsigned k = 0; k < nwhite; k++) {
-                const struct pld_candidate *found = &marker->candidate[white[k]];
-                if ((found->pointer & PLD_GREY_CANDIDATE) ||
-                    !send_home(marker, pld_place_span(found->place), found->pointer))
+        const struct pld_candidates *all = &marker->candidates;
+        size_t left = 0;
+        for (size_t k = 0; k < nwhite; k++) {
+                uintptr_t pointer = pld_range.base + all->at[white[k]];
+                if ((pointer & PLD_GREY_CANDIDATE) ||
+                    !send_home(marker, pld_place_span(all->place[white[k]]), pointer))
                         white[left++] = white[k];
         }
         return left;
 }
 
-static unsigned mark_white(const struct pld_candidate candidate[], uint8_t white[], unsigned nwhite)
+/* The same as mark_white(), where there may be ties, or no memory for a chunk (M1). */
+static PLD_NOINLINE void mark_white_slow(struct pld_marker *marker, const uint8_t white[],
+                                         size_t nwhite)
 {
-        unsigned n = 0;
-        for (unsigned k = 0; k < nwhite; k++) {
-                white[n] = white[k];
-                n += mark_one(&candidate[white[k]]);
-        }
-        return n;
+        const struct pld_candidates *all = &marker->candidates;
+        for (size_t i = 0; i < nwhite; i++)
+                if (mark_one(all->word[white[i]], all->index[white[i]]))
+                        enqueue(marker, all->at[white[i]], all->place[white[i]]);
 }
 
-/* There is no memory for a chunk (M1). */
-static void count_white(struct pld_marker *marker, const uint8_t white[], unsigned nwhite)
+/* Marks, counts and queues what is white, and leaves out what is not any more: somebody else was
+ * faster, or it is in the group twice. There is room for all of it. */
+static inline void mark_white(struct pld_marker *marker, const uint8_t white[], size_t nwhite)
 {
-        for (unsigned k = 0; k < nwhite; k++)
-                count_marked(marker, &marker->candidate[white[k]]);
-}
-
-static inline void queue_white(struct pld_marker *marker, const uint8_t white[], unsigned nwhite)
-{
-        struct pld_grey_chunk *grey = marker->grey;
-        uintptr_t *to = grey->item + grey->n;
-        for (unsigned k = 0; k < nwhite; k++) {
-                const struct pld_candidate *found = &marker->candidate[white[k]];
-                *to = item_of(found);
-                to += count_marked(marker, found);
+        const struct pld_candidates *all = &marker->candidates;
+        uintptr_t *to = marker->grey->item + marker->grey->n;
+        uint64_t nbytes = 0;
+        for (size_t i = 0; i < nwhite; i++) {
+                size_t k = white[i];
+                if (pld_unlikely(!mark_one(all->word[k], all->index[k])))
+                        continue;
+                struct pld_place place = all->place[k];
+                const struct pld_form *form = &pld_forms[pld_place_form(place)];
+                *to = item_of(all->at[k], place);
+                to += form->kind != PLD_FORM_LEAF;
+                nbytes += form->nbytes;
+                if (pld_unlikely(!form->nbytes))
+                        count_large(marker, place);
         }
-        grey->n = (size_t)(to - grey->item);
-        PLD_ASSERT(grey->n <= PLD_GREY_ITEMS);
+        marker->marked_bytes += nbytes;
+        marker->grey->n = (size_t)(to - marker->grey->item);
+        PLD_ASSERT(marker->grey->n <= PLD_GREY_ITEMS);
 }
 
 /* Marks the candidates, and queues them. */
 static void settle(struct pld_marker *marker)
 {
         uint8_t white[PLD_MARK_WORDS];
-        const struct pld_candidate *candidate = marker->candidate;
-        unsigned nwhite = find_white(marker, white);
+        size_t nwhite = find_white(&marker->candidates, marker->ncandidates, white);
         if (pld_unlikely(marker->at_home))
                 nwhite = leave_to_others(marker, white, nwhite);
         marker->ncandidates = 0;
-        nwhite = mark_white(candidate, white, nwhite);
-        if (pld_unlikely(pld_load_relaxed(&pld_ties_exist)))
-                for (unsigned k = 0; k < nwhite; k++)
-                        enqueue_tied(marker, &candidate[white[k]]);
-        if (nwhite == 0 || pld_unlikely(!make_room(marker, nwhite)))
-                count_white(marker, white, nwhite);
+        if (nwhite == 0)
+                return;
+        if (pld_likely(make_room(marker, nwhite) && !pld_load_relaxed(&pld_ties_exist)))
+                mark_white(marker, white, nwhite);
         else
-                queue_white(marker, white, nwhite);
+                mark_white_slow(marker, white, nwhite);
+}
+
+/* Leaves out what is no pointer to a collected object. */
+static PLD_NOINLINE size_t leave_out(struct pld_candidates *all, size_t nwords)
+{
+        size_t n = 0;
+        for (size_t k = 0; k < nwords; k++) {
+                all->word[n] = all->word[k];
+                all->index[n] = all->index[k];
+                all->at[n] = all->at[k];
+                all->place[n] = all->place[k];
+                n += is_found(all->place[k]);
+        }
+        return n;
 }
 
 void pld_mark_turn(struct pld_marker *marker)
 {
         settle(marker);
-        struct sight sight = sight_now();
-        struct pld_candidate *to = marker->candidate;
-        for (unsigned k = 0; k < marker->nwords; k++) {
-                bool found = find_mark(sight, marker->words[k], to);
-                __builtin_prefetch((void *)to->word);
-                to += found;
+        struct pld_candidates *all = &marker->candidates;
+        const _Atomic uintptr_t *map = pld_page_map; /* loaded once */
+        struct pld_place every = { ~(uintptr_t)0 };
+        size_t nwords = marker->nwords;
+        for (size_t k = 0; k < nwords; k++) {
+                struct candidate found = find_mark(map, marker->words[k]);
+                __builtin_prefetch((void *)found.word);
+                all->word[k] = found.word;
+                all->index[k] = found.index;
+                all->at[k] = marker->words[k];
+                all->place[k] = found.place;
+                every.bits &= found.place.bits;
         }
-        marker->ncandidates = (unsigned)(to - marker->candidate);
+        marker->ncandidates = pld_likely(is_found(every)) ? nwords : leave_out(all, nwords);
         marker->nwords = 0;
 }
 

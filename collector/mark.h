@@ -11,16 +11,18 @@
 
 enum {
         PLD_MARK_AHEAD = 16, /* objects asked for before the first of them is scanned */
-        PLD_MARK_GROUP = 16, /* words whose mark bits are asked for together, at least */
+        PLD_MARK_GROUP = 32, /* words whose mark bits are asked for together, at least */
         PLD_MARK_WORDS = PLD_MARK_GROUP + 64 /* so many can an object of a form have */
 };
 
-/* A pointer to an object that may not be marked yet. Its mark bit has been asked for. */
-struct pld_candidate {
-        _Atomic uint64_t *word; /* of the mark bit */
-        size_t index;           /* of the object in its span */
-        uintptr_t pointer;      /* to the object; perhaps with PLD_GREY_CANDIDATE */
-        struct pld_place place;
+/* Pointers to objects that may not be marked yet. Their mark bits have been asked for. One array
+ * for each thing that is known of them: so to look at one it takes no address but the arrays', and
+ * compilers don't gather in vectors what is stored. */
+struct pld_candidates {
+        _Atomic uint64_t *word[PLD_MARK_WORDS]; /* of the mark bit */
+        uint64_t index[PLD_MARK_WORDS];         /* of the object in its span << PLD_FORM_SHIFT */
+        uintptr_t at[PLD_MARK_WORDS];           /* one of the words */
+        struct pld_place place[PLD_MARK_WORDS];
 };
 
 struct pld_marker {
@@ -36,9 +38,11 @@ struct pld_marker {
         uintptr_t asked[PLD_MARK_AHEAD];
         unsigned first, nasked;
         /* None of either between calls. */
-        unsigned nwords, ncandidates;
-        uintptr_t words[PLD_MARK_WORDS]; /* found in objects; perhaps with PLD_GREY_CANDIDATE */
-        struct pld_candidate candidate[PLD_MARK_WORDS];
+        size_t nwords, ncandidates;
+        /* Found in objects: how far from the range's beginning; perhaps with
+         * PLD_GREY_CANDIDATE. */
+        uintptr_t words[PLD_MARK_WORDS];
+        struct pld_candidates candidates;
 };
 
 void pld_marker_init(struct pld_marker *marker, unsigned node, bool at_home);

@@ -75,7 +75,7 @@ static inline void consider(struct pld_marker *marker, uintptr_t word)
 {
         if (marker->nwords >= PLD_MARK_GROUP)
                 pld_mark_turn(marker);
-        marker->words[marker->nwords] = word;
+        marker->words[marker->nwords] = word - pld_range.base;
         marker->nwords += pld_range_has(word);
 }
 
@@ -114,17 +114,31 @@ static PLD_NOINLINE void scan_slow(struct pld_marker *marker, uintptr_t item)
         marker->scanned_bytes += to - from;
 }
 
-/* Finds all that a small object refers to; returns where the next word is to be written.
- * No branches: half of all pointers in a tree are NULL. */
-static inline uintptr_t *scan_small(struct pld_range range, uintptr_t object, uint64_t pattern,
-                                    uintptr_t *to)
+/* Whatever the word is, it is written; if it leads nowhere the next one takes its place. No
+ * branches: half of all pointers in a tree are NULL. */
+static inline size_t put_word(struct pld_range range, const uintptr_t *slot, uintptr_t to[],
+                              size_t n)
+{
+        /* Acquire: as in shade_slot(). */
+        to[n] = __atomic_load_n(slot, __ATOMIC_ACQUIRE) - range.base;
+        return n + (to[n] < range.nbytes);
+}
+
+/* Finds all that a small object refers to; returns how many those are. */
+static inline size_t scan_small(struct pld_range range, uintptr_t object,
+                                const struct pld_form *form, uintptr_t to[])
 {
         const uintptr_t *words = (const uintptr_t *)object;
-        for (; pattern; pattern &= pattern - 1) { /* acquire: as in shade_slot() */
-                *to = __atomic_load_n(&words[pld_lowest_bit(pattern)], __ATOMIC_ACQUIRE);
-                to += *to - range.base < range.nbytes;
+        size_t n = 0;
+        if (pld_likely(form->run)) {
+                const uintptr_t *end = words + form->reach / sizeof *words + 1;
+                for (const uintptr_t *slot = end - form->run; slot < end; slot++)
+                        n = put_word(range, slot, to, n);
+        } else {
+                for (uint64_t pattern = form->pattern; pattern; pattern &= pattern - 1)
+                        n = put_word(range, words + pld_lowest_bit(pattern), to, n);
         }
-        return to;
+        return n;
 }
 
 static inline const struct pld_form *form_of(uintptr_t item)
@@ -170,23 +184,63 @@ static inline uintptr_t next_asked(struct pld_marker *marker)
         return item;
 }
 
+static inline bool is_slow(uintptr_t item, const struct pld_form *form)
+{
+        return pld_unlikely(!form->pattern || item & PLD_GREY_TAGS);
+}
+
+/* Scans as long as there is one in the chunk to be asked for instead, and room for the words; but
+ * no more than a ring, so that the budget is looked at now and then. Marking spends its time here
+ * and in pld_mark_turn(), and most of that in instructions. */
+static void scan_round(struct pld_marker *marker)
+{
+        const struct pld_range range = pld_range;
+        struct pld_grey_chunk *grey = marker->grey;
+        uintptr_t *end = &grey->item[grey->n];
+        uintptr_t *least = grey->n < PLD_MARK_AHEAD ? grey->item : end - PLD_MARK_AHEAD;
+        size_t nwords = marker->nwords, first = marker->first;
+        uint64_t scanned = 0;
+        while (end > least && nwords < PLD_MARK_GROUP) {
+                uintptr_t item = marker->asked[first];
+                const struct pld_form *form = form_of(item);
+                if (is_slow(item, form))
+                        break;
+                marker->asked[first] = *--end;
+                ask_for(*end);
+                first = (first + 1) % PLD_MARK_AHEAD;
+                scanned += form->nbytes;
+                nwords += scan_small(range, item & PLD_GREY_ADDRESS, form, &marker->words[nwords]);
+        }
+        grey->n = (size_t)(end - grey->item);
+        marker->nwords = nwords;
+        marker->first = (unsigned)first;
+        marker->scanned_bytes += scanned;
+}
+
+/* Any item, and with whatever there is to be asked for. There is room for its words. */
+static void scan_next(struct pld_marker *marker)
+{
+        uintptr_t item = next_asked(marker);
+        const struct pld_form *form = form_of(item);
+        if (is_slow(item, form)) {
+                scan_slow(marker, item);
+                return;
+        }
+        marker->nwords += scan_small(pld_range, item & PLD_GREY_ADDRESS, form,
+                                     &marker->words[marker->nwords]);
+        marker->scanned_bytes += form->nbytes;
+}
+
 /* Scans what has been asked for until nothing is left of it, or the budget is used up. */
 static void scan_asked(struct pld_marker *marker, uint64_t until)
 {
-        struct pld_range range = pld_range; /* loaded once */
         while (marker->nasked > 0 && marker->scanned_bytes < until) {
-                uintptr_t item = next_asked(marker);
-                const struct pld_form *form = form_of(item);
-                if (pld_unlikely(!form->pattern || item & PLD_GREY_TAGS)) {
-                        scan_slow(marker, item);
-                        continue;
-                }
                 if (marker->nwords >= PLD_MARK_GROUP)
                         pld_mark_turn(marker);
-                uintptr_t *from = &marker->words[marker->nwords];
-                marker->nwords += (unsigned)(scan_small(range, item & PLD_GREY_ADDRESS,
-                                                        form->pattern, from) - from);
-                marker->scanned_bytes += form->nbytes;
+                if (marker->nasked == PLD_MARK_AHEAD && marker->grey)
+                        scan_round(marker);
+                if (marker->nwords < PLD_MARK_GROUP)
+                        scan_next(marker);
         }
 }
 

@@ -6,8 +6,7 @@
 static size_t index_by_form(uintptr_t at)
 {
         struct pld_place place = pld_place_of(at);
-        return pld_place_offset(place, at) * pld_forms[pld_place_form(place)].magic >>
-               PLD_FORM_SHIFT;
+        return pld_place_offset(place, at) * pld_form_magic[pld_place_form(place)] >> PLD_FORM_SHIFT;
 }
 
 Test(form, an_index_by_the_page_map_alone_is_that_of_the_span)
@@ -49,7 +48,7 @@ Test(form, when_there_are_no_more_that_of_the_class_serves)
         unsigned first = pld_form_new(class, 5), form = first;
         cr_expect_eq(pld_forms[first].pattern, 5);
         cr_expect_eq(pld_forms[first].reach, 16);
-        cr_expect_eq(pld_forms[first].magic, pld_forms[all].magic);
+        cr_expect_eq(pld_form_magic[first], pld_form_magic[all]);
         for (; form != all && made <= PLD_NFORMS; made++)
                 form = pld_form_new(class, made + 1);
         cr_expect_leq(made, PLD_NFORMS);
@@ -57,4 +56,16 @@ Test(form, when_there_are_no_more_that_of_the_class_serves)
         cr_expect_eq(pld_forms[all].kind, PLD_FORM_PRECISE);
         cr_expect_eq(pld_form_new(PLD_CLASS_LARGE, 1),
                      pld_form_for(PLD_CLASS_LARGE, PLD_FORM_PRECISE));
+}
+
+Test(form, pointers_that_follow_each_other_are_a_run)
+{
+        arena_test_start(1);
+        unsigned class = pld_class_of(512);
+        cr_expect_eq(pld_forms[pld_form_new(class, 1)].run, 1);
+        cr_expect_eq(pld_forms[pld_form_new(class, 0x3c)].run, 4);
+        cr_expect_eq(pld_forms[pld_form_new(class, UINT64_C(1) << 63)].run, 1);
+        cr_expect_eq(pld_forms[pld_form_new(class, UINT64_MAX)].run, 64);
+        cr_expect_eq(pld_forms[pld_form_new(class, 5)].run, 0);
+        cr_expect_eq(pld_forms[pld_form_new(class, UINT64_MAX - 2)].run, 0);
 }

@@ -476,6 +476,32 @@ Test(mark, objects_of_many_pointers_fill_the_candidates_again_and_again)
                         cr_assert(is_marked(holder[k][i]));
 }
 
+/* So many that most are scanned while others are asked for. */
+Test(mark, numbers_between_pointers_keep_nothing)
+{
+        enum { HOLDERS = 100, WORDS = 6 };
+        struct pld_marker marker;
+        uint64_t pattern = 1 << 1 | 1 << 2 | 1 << 4;
+        void **holder[HOLDERS];
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        const struct polder_layout *layout = polder_layout(WORDS * sizeof(void *), &pattern);
+        for (unsigned k = 0; k < HOLDERS; k++) {
+                holder[k] = polder_new(layout);
+                for (unsigned i = 0; i < WORDS; i++)
+                        holder[k][i] = polder_new_leaf(16);
+        }
+        for (unsigned k = 0; k < HOLDERS; k++)
+                pld_shade_exact(&marker, (uintptr_t)holder[k]);
+        while (pld_mark_some(&marker, 1 << 20))
+                ;
+        for (unsigned k = 0; k < HOLDERS; k++)
+                for (unsigned i = 0; i < WORDS; i++)
+                        cr_assert_eq(is_marked(holder[k][i]), pattern >> i & 1);
+        cr_expect_eq(marker.scanned_bytes, HOLDERS * polder_size_of(holder[0]));
+        pld_marker_flush(&marker);
+}
+
 /* M2 */
 Test(mark, who_merely_looks_for_work_takes_no_credit)
 {
