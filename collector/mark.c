@@ -287,7 +287,9 @@ void pld_mark_turn(struct pld_marker *marker)
         size_t nwords = marker->nwords;
         for (size_t k = 0; k < nwords; k++) {
                 struct candidate found = find_mark(map, marker->words[k]);
-                __builtin_prefetch((void *)found.word);
+                /* As one that may be written to, which most are not: but a marker that reads a
+                 * line first, and then sets a bit, waits for another to let go of it. */
+                pld_prefetch_to_write((void *)found.word);
                 all->word[k] = found.word;
                 all->index[k] = found.index;
                 all->at[k] = marker->words[k];

@@ -184,9 +184,11 @@ static inline uintptr_t next_asked(struct pld_marker *marker)
         return item;
 }
 
-static inline bool is_slow(uintptr_t item, const struct pld_form *form)
+/* Large, conservative, or with a tag: what has one says nothing of a form, and form 0 is one of
+ * leaves. */
+static inline bool is_slow(const struct pld_form *form)
 {
-        return pld_unlikely(!form->pattern || item & PLD_GREY_TAGS);
+        return pld_unlikely(!form->pattern);
 }
 
 /* Scans as long as there is one in the chunk to be asked for instead, and room for the words; but
@@ -203,7 +205,7 @@ static void scan_round(struct pld_marker *marker)
         while (end > least && nwords < PLD_MARK_GROUP) {
                 uintptr_t item = marker->asked[first];
                 const struct pld_form *form = form_of(item);
-                if (is_slow(item, form))
+                if (is_slow(form))
                         break;
                 marker->asked[first] = *--end;
                 ask_for(*end);
@@ -222,10 +224,11 @@ static void scan_next(struct pld_marker *marker)
 {
         uintptr_t item = next_asked(marker);
         const struct pld_form *form = form_of(item);
-        if (is_slow(item, form)) {
+        if (is_slow(form)) {
                 scan_slow(marker, item);
                 return;
         }
+        PLD_ASSERT(!(item & PLD_GREY_TAGS));
         marker->nwords += scan_small(pld_range, item & PLD_GREY_ADDRESS, form,
                                      &marker->words[marker->nwords]);
         marker->scanned_bytes += form->nbytes;
