@@ -186,6 +186,7 @@ static inline uintptr_t next_asked(struct pld_marker *marker)
 
 /* Large, conservative, or with a tag: what has one says nothing of a form, and form 0 is one of
  * leaves. */
+static_assert(PLD_FORM_LEAF == 0, "form 0 has no pattern");
 static inline bool is_slow(const struct pld_form *form)
 {
         return pld_unlikely(!form->pattern);
