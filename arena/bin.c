@@ -6,8 +6,8 @@
  * as half of it holds; one that is full first grows, then gives the older half back.
  *
  * Blocks of other owners' spans are taken into a bin, too, while it has room: threads that
- * share blocks would else send each other what they are about to ask for. Not so small ones
- * (two threads would write in one cache line) and large ones (many threads would keep much
+ * share blocks would else send each other what they are about to ask for. Not so what is smaller
+ * than a cache line (several threads would write in one) and large ones (many threads would keep much
  * of each other's). These, and what finds no room, are gathered, span by span, in an *outbox*,
  * and go home in one compare-and-swap for many (snmalloc: Lietar et al., ISMM 2019).
  *
@@ -46,7 +46,7 @@ enum {
         LENT_BYTES = 16 << 10, LENT_MOST = 256, /* in a bin with what it is lent (N6) */
         GROWN_BYTES = 2 << 20, /* in the blocks that all bins could hold, beyond a bin's first */
         FIRST_BYTES = 64 << 10, FIRST_MOST = 8, /* a bin's limit before it has grown, at least 1 */
-        SHARED_LEAST = 128, SHARED_MOST = 4096, /* bytes: other blocks of others are not kept */
+        SHARED_LEAST = 64, SHARED_MOST = 4096, /* bytes: other blocks of others are not kept */
         OUT_MOST = 64,        /* blocks of a span in an outbox, and bytes in them */
         OUT_BYTES = 64 << 10,
         KEEP_BYTES = 4 << 20, /* in large spans that a thread keeps */
@@ -69,6 +69,14 @@ static bool send_out(struct pld_cache *cache, struct pld_outgoing *out)
         return pld_manual_send_back(span, (struct pld_chain){ out->first, out->last, out->n });
 }
 
+/* Descriptors are two lines long, or three, or four: so that of each length all places have
+ * their share, the higher bits count, too. */
+static size_t place_in_outbox(const struct pld_span *span)
+{
+        uintptr_t line = (uintptr_t)span / PLD_CACHE_LINE;
+        return (line + line / PLD_OUTBOX) % PLD_OUTBOX;
+}
+
 static bool post(struct pld_cache *cache, struct pld_span *span, struct pld_block *block)
 {
         struct pld_bins *bins = &cache->bins;
@@ -76,7 +84,7 @@ static bool post(struct pld_cache *cache, struct pld_span *span, struct pld_bloc
         block->next = NULL;
         if (pld_unlikely(!bins->slots))
                 return pld_manual_send_back(span, (struct pld_chain){ block, block, 1 });
-        struct pld_outgoing *out = &bins->out[(uintptr_t)span / sizeof *span % PLD_OUTBOX];
+        struct pld_outgoing *out = &bins->out[place_in_outbox(span)];
         if (out->span != span) {
                 released = send_out(cache, out);
                 *out = (struct pld_outgoing){ .span = span, .last = block };

@@ -4,11 +4,13 @@
 
 #include <string.h>
 
-enum { N64 = 1024 /* at least a span's worth */ };
+enum { N64 = 1024 /* at least a span's worth */, UNKEPT = 48 /* by who is not the owner */ };
+
+static size_t block_bytes = 64;
 
 static unsigned span_count(void)
 {
-        return pld_classes[pld_class_of(64)].manual_count;
+        return pld_classes[pld_class_of(block_bytes)].manual_count;
 }
 
 static struct pld_span *span_of(const void *p)
@@ -20,7 +22,7 @@ static void *allocate_a_span(void *arg)
 {
         void **blocks = arg;
         for (unsigned i = 0; i < span_count(); i++)
-                blocks[i] = polder_malloc(64);
+                blocks[i] = polder_malloc(block_bytes);
         return NULL;
 }
 
@@ -105,6 +107,7 @@ static void *free_some(void *arg)
 Test(bin, blocks_of_others_go_home_in_batches_and_all_when_the_thread_ends)
 {
         void *blocks[N64];
+        block_bytes = UNKEPT;
         arena_test_start(1);
         allocate_a_span(blocks);
         arena_test_thread(free_some, blocks);
@@ -124,6 +127,7 @@ static void *free_first_and_stay(void *arg)
 Test(bin, a_block_in_an_outbox_survives_the_end_of_its_owner)
 {
         void *blocks[N64];
+        block_bytes = UNKEPT;
         arena_test_start(1);
         arena_test_thread(allocate_a_span, blocks);
         struct pld_span *span = span_of(blocks[0]);
@@ -327,6 +331,24 @@ Test(bin, blocks_of_others_are_kept_while_there_is_room)
         cr_assert_eq(span_of(blocks[0]), span_of(blocks[19]));
         arena_test_thread(free_and_take_again, blocks);
         cr_expect_eq(nremote(span_of(blocks[0])), 20, "those of the bin, too, when the thread ends");
+        arena_test_nothing_left();
+}
+
+static void *free_two_of_others(void *arg)
+{
+        void **blocks = arg;
+        polder_free(blocks[0]);
+        polder_free(blocks[1]);
+        cr_expect_eq(nbinned(UNKEPT), 0);
+        cr_expect_eq(nbinned(64), 1);
+        return NULL;
+}
+
+Test(bin, blocks_of_others_that_are_smaller_than_a_cache_line_are_not_kept)
+{
+        arena_test_start(1);
+        void *blocks[2] = { polder_malloc(UNKEPT), polder_malloc(64) };
+        arena_test_thread(free_two_of_others, blocks);
         arena_test_nothing_left();
 }
 
