@@ -31,6 +31,7 @@ libpld_arena_la_SOURCES = \
 	arena/shard.c \
 	arena/shed.c \
 	arena/shed_spans.c arena/shed_spans.h \
+	arena/shared.c arena/shared.h \
 	arena/shelf.c arena/shelf.h \
 	arena/size_class.c arena/size_class.h \
 	arena/span.c arena/span.h \

@@ -16,6 +16,7 @@
 #include "arena/heap.h"
 #include "arena/large.h"
 #include "arena/malloc_paths.h"
+#include "arena/shared.h"
 #include "arena/shed_spans.h"
 #include "base/check.h"
 
@@ -35,7 +36,7 @@ static void *small_try(unsigned class)
 {
         struct pld_cache *cache = pld_cache_get();
         if (pld_unlikely(!cache))
-                return pld_arena_is_started() ? pld_manual_shared(pld_machine_here(), class, false)
+                return pld_arena_is_started() ? pld_shared_take(pld_machine_here(), class, false)
                                               : NULL;
         pld_cache_settle(cache); /* A4 */
         struct pld_block *block = pld_bin_pop(&cache->bins.bin[class]);
@@ -398,7 +399,7 @@ static void *onnode_try(size_t nbytes, unsigned slice)
 {
         if (nbytes <= PLD_MANUAL_MAX) {
                 void *p = own_on_slice(nbytes, slice);
-                return p ? p : pld_manual_shared(slice, pld_class_of_block(nbytes), true);
+                return p ? p : pld_shared_take(slice, pld_class_of_block(nbytes), true);
         }
         struct pld_span *span = pld_large_new(nbytes, 0, slice, true);
         return span ? (void *)span->start : NULL;

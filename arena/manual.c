@@ -57,11 +57,9 @@
 
 #include "arena/blocks.h"
 #include "arena/cache.h"
-#include "arena/meta.h"
+#include "arena/shared.h"
 #include "arena/shelf.h"
-#include "base/lock.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
@@ -75,17 +73,6 @@ struct pld_span pld_span_none = { .class = PLD_CLASS_LARGE };
 uintptr_t pld_manual_key;
 bool (*pld_manual_last_resort)(unsigned nbefore);
 
-struct shared { /* a cache for whoever has the lock */
-        struct pld_lock lock;
-        bool ready;             /* lock */
-        struct pld_cache cache; /* lock */
-};
-
-struct slice {
-        struct shared shared[2]; /* by strictness */
-};
-
-static struct slice *slices;      /* const after start: one a slice */
 static _Atomic size_t nbytes_out; /* relaxed: a statistic */
 /* Owns spans in the hands of a thread that has no cache to put them in. */
 static struct pld_cache borrower;
@@ -446,25 +433,7 @@ bool pld_manual_empty_orphan(struct pld_cache *cache)
         return true;
 }
 
-/* ---- Shared caches, and finding what waits ------------------------------------------------ */
-
-struct pld_block *pld_manual_shared(unsigned slice, unsigned class, bool strict)
-{
-        struct shared *shared = &slices[slice].shared[strict];
-        struct pld_cache *cache = &shared->cache;
-        pld_lock(&shared->lock);
-        if (!shared->ready) {
-                pld_manual_init(&cache->manual);
-                cache->manual.strict = strict;
-                cache->slice = slice;
-                shared->ready = true;
-        }
-        struct pld_block *block = NULL;
-        if (take_blocks(cache, class, &block, 1, true))
-                block->key = 0;
-        pld_unlock(&shared->lock);
-        return block;
-}
+/* ---- Finding what waits ------------------------------------------------------------------- */
 
 /* Everything freed into the cache's spans is seen to; no empty one stays. */
 void pld_manual_tidy(struct pld_cache *cache)
@@ -489,24 +458,11 @@ void pld_manual_tidy(struct pld_cache *cache)
         }
 }
 
-static void tidy_shared(struct shared *shared)
-{
-        pld_lock(&shared->lock);
-        if (shared->ready)
-                pld_manual_tidy(&shared->cache);
-        pld_unlock(&shared->lock);
-}
-
 size_t pld_manual_reclaim(void)
 {
-        if (!slices)
-                return 0;
         size_t before = pld_manual_bytes();
         pld_shelf_reclaim();
-        for (unsigned i = 0; i < pld_page_heap_slices(); i++) {
-                tidy_shared(&slices[i].shared[false]);
-                tidy_shared(&slices[i].shared[true]);
-        }
+        pld_shared_tidy();
         struct pld_cache *mine = pld_cache_mine;
         if (mine != &pld_cache_none) {
                 pld_bins_empty(mine);
@@ -620,41 +576,27 @@ static void draw_key(void)
         /* getrandom() is a cancellation point, and the start is under a lock. */
         if (syscall(SYS_getrandom, &pld_manual_key, sizeof pld_manual_key, GRND_NONBLOCK) !=
             sizeof pld_manual_key) /* early in the system's life; the stack's place is random */
-                pld_manual_key = (uintptr_t)&slices * UINT64_C(0x9e3779b97f4a7c15);
+                pld_manual_key = (uintptr_t)&borrower * UINT64_C(0x9e3779b97f4a7c15);
         pld_manual_key |= 1; /* no address, and so no pointer of a program's, looks like it */
 }
 
 int pld_manual_start(void)
 {
-        unsigned n = pld_page_heap_slices();
-        slices = pld_meta_alloc(n * sizeof *slices);
-        if (!slices)
-                return -ENOMEM;
-        int error = pld_shelf_start();
+        int error = pld_shared_start();
+        if (!error)
+                error = pld_shelf_start();
         draw_key();
-        for (unsigned i = 0; i < n; i++) {
-                pld_lock_init(&slices[i].shared[false].lock, PLD_RANK_CACHE);
-                pld_lock_init(&slices[i].shared[true].lock, PLD_RANK_CACHE);
-        }
         return error;
 }
 
 void pld_manual_fork_prepare(void)
 {
-        unsigned n = slices ? pld_page_heap_slices() : 0;
-        for (unsigned i = 0; i < n; i++) {
-                pld_lock_seize(&slices[i].shared[false].lock);
-                pld_lock_seize(&slices[i].shared[true].lock);
-        }
+        pld_shared_fork_prepare();
         pld_shelf_fork_prepare();
 }
 
 void pld_manual_fork_done(void)
 {
-        unsigned n = slices ? pld_page_heap_slices() : 0;
         pld_shelf_fork_done();
-        for (unsigned i = n; i-- > 0;) {
-                pld_lock_cede(&slices[i].shared[true].lock);
-                pld_lock_cede(&slices[i].shared[false].lock);
-        }
+        pld_shared_fork_done();
 }

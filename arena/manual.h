@@ -69,8 +69,6 @@ bool pld_manual_put_back(struct pld_cache *cache, unsigned class,
 bool pld_manual_send_back(struct pld_span *span, struct pld_chain chain);
 /* The caller's, on no list, with no block out, and claimed (blocks.h). */
 void pld_manual_release(struct pld_span *span);
-/* One block, ready for use, from the slice's shared cache, under a lock. */
-struct pld_block *pld_manual_shared(unsigned slice, unsigned class, bool strict);
 
 /* For the caches of heaps, under their locks. All spans are released, whatever is out. */
 void pld_manual_destroy(struct pld_cache *cache);

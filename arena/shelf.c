@@ -118,7 +118,7 @@ static void reclaim(struct shelf *shelf)
 
 void pld_shelf_reclaim(void)
 {
-        for (unsigned i = 0; i < pld_page_heap_slices(); i++)
+        for (unsigned i = 0; slices && i < pld_page_heap_slices(); i++)
                 for (unsigned class = 0; class < PLD_NCLASSES; class++)
                         reclaim(&slices[i].shelves[class]);
 }
