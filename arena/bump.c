@@ -8,8 +8,8 @@
  *     cell that was born long ago is never taken for one that is not yet born.
  *     (Were run_end the same by chance, for a later run that ends there, its
  *     cells were free, and so no object that the reader may ask about.)
- * B3  at a flip, when no one else runs, what is left of a run is freed: neither
- *     allocated nor marked bits stay behind. At any other time it becomes
+ * B3  at a flip, when no one else runs, what is left of a run is freed: no
+ *     bit of theirs stays behind. At any other time it becomes
  *     objects instead, which the next sweep frees: a marker that is looking at
  *     a cell might otherwise mark it after it was freed.
  * B4  runs grow with use: a slot begins with a short one, each is twice as long as
@@ -18,6 +18,7 @@
 #include "arena/bump.h"
 
 #include "arena/stall.h"
+#include "arena/sweep.h"
 #include "base/check.h"
 #include "base/prefetch.h"
 
@@ -28,11 +29,19 @@ enum {
         RUN_CELLS_MOST = 256 /* what a flip frees takes time while all are held */
 };
 
-static void mark_cells(struct pld_span *span, size_t from, size_t to)
+/* Objects that will be born black, and young after a flip that keeps the marks if this cycle is
+ * a young one. */
+static void blacken_cells(struct pld_span *span, size_t from, size_t to)
 {
+        bool young = pld_load_relaxed(&pld_sweep_births_are_young);
+        span->collected.born |= young;
         while (from < to) {
-                _Atomic uint64_t *word = &pld_span_marked(span)[from / 64];
-                pld_or_relaxed(word, pld_mask_next(&from, to));
+                _Atomic uint64_t *marked = &pld_span_marked(span)[from / 64];
+                _Atomic uint64_t *born = &pld_span_born(span)[from / 64];
+                uint64_t mask = pld_mask_next(&from, to);
+                if (young)
+                        pld_store_relaxed(born, pld_load_relaxed(born) | mask);
+                pld_or_relaxed(marked, mask);
         }
 }
 
@@ -51,9 +60,11 @@ static void free_cells(struct pld_span *span, size_t from, size_t to)
         while (from < to) {
                 _Atomic uint64_t *allocated = &pld_span_allocated(span)[from / 64];
                 _Atomic uint64_t *marked = &pld_span_marked(span)[from / 64];
+                _Atomic uint64_t *born = &pld_span_born(span)[from / 64];
                 uint64_t mask = pld_mask_next(&from, to);
                 pld_store_relaxed(allocated, pld_load_relaxed(allocated) & ~mask);
                 pld_and_relaxed(marked, ~mask);
+                pld_store_relaxed(born, pld_load_relaxed(born) & ~mask);
         }
 }
 
@@ -160,7 +171,7 @@ static bool open_run(struct pld_slot *slot, bool black, size_t *reserved)
         pld_store_release(&span->collected.run_next, start);
         pld_store_release(&span->collected.run_end, end);
         if (black)
-                mark_cells(span, from, to);
+                blacken_cells(span, from, to);
         reserve_cells(span, from, to);
         make_ready(slot);
         *reserved = end - start;
@@ -236,7 +247,7 @@ void *pld_bump_direct(struct pld_central *central, bool black)
         void *object = (void *)pld_span_object(span, i);
         zero(span, (uintptr_t)object, (uintptr_t)object + span->nbytes);
         if (black)
-                mark_cells(span, i, i + 1);
+                blacken_cells(span, i, i + 1);
         reserve_cells(span, i, i + 1);
         pld_central_put(central, span);
         return object;
@@ -248,7 +259,7 @@ void pld_bump_blacken(struct pld_bump *bump)
              i = pld_bits_find(bump->used, i + 1, PLD_BUMP_SLOTS, true)) {
                 size_t from, to;
                 if (has_run(bump->slot[i].span, &from, &to))
-                        mark_cells(bump->slot[i].span, from, to);
+                        blacken_cells(bump->slot[i].span, from, to);
         }
 }
 

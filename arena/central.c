@@ -11,9 +11,9 @@
  *     owner allocates from it, and sweeps it first.
  * C3  a span in a sweeper's hands is on no list, with `sweeping` set; the one
  *     that took it off puts it on the right list again.
- * C5  after a young cycle what nobody has used since the flip before is spared: its
- *     bitmaps agree, and its epoch stays behind until somebody takes it, and sweeps it
- *     first, or a full cycle comes.
+ * C5  after a young cycle what nobody has used since the flip before, and held nothing that was
+ *     born in the cycle before, is spared: its bitmaps agree, and its epoch stays behind
+ *     until somebody takes it, and sweeps it first, or a full cycle comes.
  * C4  a span without objects goes back to the page heap from sweepers only,
  *     that is, never during marking: a marker may hold its descriptor. */
 #include "arena/central.h"
@@ -88,6 +88,7 @@ static struct pld_span *sweep_one_locked(struct pld_central *central, struct pld
         pld_span_sweep(span);
         pld_lock(&central->lock);
         central->nsweeping--;
+        span->collected.used |= span->collected.young; /* C5 */
         span->collected.sweeping = false;
         if (!span->collected.owned)
                 return span;
@@ -186,6 +187,8 @@ void pld_central_add_large(struct pld_central *central, struct pld_span *span, b
 {
         pld_store_relaxed(&pld_span_allocated(span)[0], 1);
         pld_store_relaxed(&pld_span_marked(span)[0], black);
+        span->collected.born = black && pld_load_relaxed(&pld_sweep_births_are_young);
+        pld_store_relaxed(&pld_span_born(span)[0], span->collected.born);
         pld_store_relaxed(&span->collected.sweep_epoch, pld_load_relaxed(&pld_sweep_epoch));
         pld_lock(&central->lock);
         refresh_locked(central);

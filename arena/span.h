@@ -1,7 +1,7 @@
 /* span.h: a run of pages carved into equal objects of one size and one shape.
  *
  * The descriptor lies apart from the pages, so that marking and sweeping never
- * touch an object. Its bitmaps follow it: first `marked`, then `allocated`,
+ * touch an object. Its bitmaps follow it: first `marked`, then `allocated`, then `born`,
  * one bit an object; where malloc's has many blocks, one for the free ones. */
 #ifndef PLD_ARENA_SPAN_H
 #define PLD_ARENA_SPAN_H
@@ -29,6 +29,8 @@ struct pld_span_collected {
         bool used;                    /* central lock: owned at some time since the flip */
         _Atomic bool dirty;           /* free cells may hold other bytes than zero */
         _Atomic bool tied;            /* the collector's: some object is a key or an owner */
+        bool born;                    /* its owner, then the sweeper: some bit of `born` is set */
+        bool young;                   /* its sweeper: it held objects that were born in the cycle */
         void *_Atomic records;        /* weak references and finalizers: the collector's */
         void *_Atomic ties;           /* the collector's (tie.c) */
 };
@@ -71,7 +73,7 @@ struct pld_span {
         /* Blocks of malloc's that are free and can be lent: outside of the union, as it is 0
          * in all other spans, whatever they are (blocks.c, B2). */
         _Atomic uint32_t idle;
-        /* Marked, then allocated; of malloc's, the free ones, the owner's. */
+        /* Marked, allocated, born; of malloc's, the free ones, the owner's. */
         _Alignas(PLD_CACHE_LINE) _Atomic uint64_t bits[];
 };
 
@@ -127,9 +129,29 @@ static inline _Atomic uint64_t *pld_span_allocated(struct pld_span *span)
         return span->bits + span->nwords;
 }
 
+/* Born in the running cycle, a young one, or in the last and not yet swept (sweep.h). Written by
+ * who owns the span, then by its sweeper. */
+static inline _Atomic uint64_t *pld_span_born(struct pld_span *span)
+{
+        return span->bits + 2 * (size_t)span->nwords;
+}
+
 static inline bool pld_span_is_marked(struct pld_span *span, size_t i)
 {
         return pld_load_relaxed(&span->bits[i / 64]) >> (i % 64) & 1;
+}
+
+static inline bool pld_span_is_born(struct pld_span *span, size_t i)
+{
+        return pld_load_acquire(&pld_span_born(span)[i / 64]) >> (i % 64) & 1;
+}
+
+/* Between cycles: it is marked, and the sweep will leave it so. A sweeper clears the mark
+ * of what was born first, then the other bit: so who misses that finds no mark. */
+static inline bool pld_span_is_old(struct pld_span *span, size_t i)
+{
+        return pld_span_is_marked(span, i) && !pld_span_is_born(span, i) &&
+               pld_span_is_marked(span, i);
 }
 
 /* True for the one caller that set it. Relaxed: marks order nothing but themselves;

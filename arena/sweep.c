@@ -10,6 +10,7 @@ _Atomic uint32_t pld_sweep_epoch = 2;
 _Atomic uint64_t pld_swept_bytes;
 _Atomic bool pld_sweep_keeps_marks;
 _Atomic bool pld_sweep_spares_old;
+_Atomic bool pld_sweep_births_are_young;
 static pld_settle settle_records;
 
 void pld_sweep_start(pld_settle settle)
@@ -23,6 +24,17 @@ static void poison(struct pld_span *span, size_t first, uint64_t dead)
         for (; dead; dead &= dead - 1)
                 memset((void *)pld_span_object(span, first + pld_lowest_bit(dead)), 0xdb,
                        span->nbytes < POISON_BYTES ? span->nbytes : POISON_BYTES);
+}
+
+/* The marks of what was born go first (pld_span_is_old). */
+static void make_young(struct pld_span *span)
+{
+        _Atomic uint64_t *marked = pld_span_marked(span), *born = pld_span_born(span);
+        for (size_t i = 0; i < span->nwords; i++) {
+                uint64_t old = pld_load_relaxed(&marked[i]) & ~pld_load_relaxed(&born[i]);
+                pld_store_relaxed(&marked[i], old);
+                pld_store_release(&born[i], 0);
+        }
 }
 
 /* Returns the number of objects that died. */
@@ -63,6 +75,10 @@ void pld_span_sweep(struct pld_span *span)
         if (pld_load_relaxed(&span->collected.records) || pld_load_relaxed(&span->collected.tied))
                 settle_records(span);
         size_t ndead = adopt_marks(span);
+        span->collected.young = span->collected.born;
+        if (span->collected.born)
+                make_young(span);
+        span->collected.born = false;
         if (ndead) {
                 pld_store_relaxed(&span->collected.dirty, true);
                 pld_add_relaxed(&pld_swept_bytes, ndead * span->nbytes);

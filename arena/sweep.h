@@ -14,9 +14,12 @@ extern _Atomic uint64_t pld_swept_bytes; /* freed by sweeping, ever */
  * the flip, while all mutators are stopped and all is swept. */
 extern _Atomic bool pld_sweep_keeps_marks;
 /* And the last cycle left old objects alone: a span in which nothing was allocated since
- * the flip before holds old ones only, and need not be swept, ever so many cycles long.
+ * the flip before, nor born in the cycle before that, holds old ones only, and need not be swept, ever so many cycles long.
  * Set in the same way. */
 extern _Atomic bool pld_sweep_spares_old;
+/* While a young cycle runs: what is born is black, and a bit says so. If the flip keeps the marks,
+ * the sweep takes those away: such objects are young, as those that are born between cycles. */
+extern _Atomic bool pld_sweep_births_are_young;
 
 /* Called by the sweeper of a span that has records, before its marks are
  * adopted; it may mark objects of this span, to keep them. */

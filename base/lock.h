@@ -25,6 +25,7 @@ enum pld_rank {
         PLD_RANK_CENTRAL,   /* one central's span lists */
         PLD_RANK_EXTENT,    /* the record of what is backed; held through a callback */
         PLD_RANK_PAGE_HEAP, /* one node's page heap */
+        PLD_RANK_JOURNAL,   /* what markers have noted down */
         PLD_RANK_MARK,      /* mark queues */
         PLD_RANK_BACKING,   /* counters and the machine's state */
         PLD_RANK_META,      /* the metadata allocator */

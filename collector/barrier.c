@@ -13,8 +13,9 @@
  *     and what it stored would vanish unseen (found by the model, tests/model).
  * W3  a compare-exchange shades what it expects and what it would store before it
  *     tries; when it fails that keeps two objects for one cycle too long.
- * W4  with generations, between cycles, a slot that was stored into is noted down if it
- *     has to be (journal.h), after the write and before Polder is left. */
+ * W4  with generations, between cycles and in young ones, a slot that was stored into is noted
+ *     down if it has to be (journal.h), after the write and before Polder is left. */
+#include "collector/cycle.h"
 #include "collector/rules.h"
 #include "collector/safepoint.h"
 #include "collector/start.h"
@@ -47,12 +48,24 @@ static bool begin_store(struct pld_thread *self, void **slot)
         return true;
 }
 
+/* The phase is read after the write, which is no older: if no cycle runs now, the journal that
+ * the write belongs to is the next cycle's. */
+static PLD_NOINLINE void note_nowhere(void)
+{
+        pld_fence_seq_cst();
+        pld_journal_note_nowhere(pld_load_acquire(&pld_phase) != PLD_PHASE_IDLE);
+}
+
 /* W4. */
 static inline void note(struct pld_thread *self, void **slot, void *value)
 {
         if (pld_unlikely(!self))
-                pld_journal_note_nowhere();
-        else if (self->tls->shading & PLD_SHADE_NOTE)
+                note_nowhere();
+        else if (!(self->tls->shading & PLD_SHADE_NOTE))
+                return;
+        else if (self->tls->shading & PLD_SHADE_OLD)
+                pld_journal_note_birth(&self->journal, slot, value);
+        else
                 pld_journal_note(&self->journal, slot, value);
 }
 
@@ -70,7 +83,7 @@ void polder_store_slow_(void **slot, void *value)
         else
                 __atomic_store_n(slot, value, __ATOMIC_RELEASE);
         if (!self)
-                pld_journal_note_nowhere();
+                note_nowhere();
 }
 
 void *polder_exchange_slow_(void **slot, void *value)

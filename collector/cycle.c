@@ -3,7 +3,7 @@
  *  1 Finish     sweep what the last cycle left; all mark bits are clear then, but for a
  *               young cycle's, where they say which objects are old.
  *  2 Arm        handshake: each thread's stores shade what they overwrite and
- *               what they store.
+ *               what they store; its part of the journal is handed over.
  *  3 Scan       handshake, after all have armed: each thread's stack and registers
  *               are shaded, the rest of its runs is blackened; its new objects are
  *               born black, its stores shade only what they overwrite. Nothing is
@@ -61,7 +61,8 @@ _Atomic uint32_t pld_phase;
 
 /* The cycle's, of which there is one at a time. */
 static struct pld_marker own;    /* the marker of whoever runs it */
-static bool young;               /* it is */
+static bool young;               /* it is, */
+static unsigned char noting;     /* and its threads note down what is born in it */
 static bool asked;               /* it was, by the program */
 static size_t nslots;            /* that were in its journal */
 static struct pld_survey survey; /* what it has found */
@@ -73,7 +74,9 @@ struct pld_histogram pld_stop_times, pld_stop_cpu_times, pld_handshake_times;
 
 static void step_arm(struct pld_thread *thread)
 {
-        thread->tls->shading = PLD_SHADE_OLD | PLD_SHADE_NEW | pld_rules_shading;
+        pld_journal_hand_over(&thread->journal);
+        thread->journal.later = true;
+        thread->tls->shading = PLD_SHADE_OLD | PLD_SHADE_NEW | noting | pld_rules_shading;
 }
 
 static void shade_part(uintptr_t from, uintptr_t to, void *arg)
@@ -86,9 +89,10 @@ static void step_scan(struct pld_thread *thread)
         pld_stack_each(thread, shade_part, &thread->marker);
         if (thread->cache)
                 pld_bump_blacken(&thread->cache->bump);
-        pld_journal_hand_over(&thread->journal);
+        if (noting)
+                pld_journal_note_whole(&thread->journal, thread->tls->self[PLD_SELF_NEWEST]);
         thread->black = true;
-        thread->tls->shading = PLD_SHADE_OLD | pld_rules_shading;
+        thread->tls->shading = PLD_SHADE_OLD | noting | pld_rules_shading;
 }
 
 static void step_flush(struct pld_thread *thread)
@@ -101,7 +105,7 @@ static void step_flip(struct pld_thread *thread)
 {
         PLD_ASSERT(pld_marker_is_empty(&thread->marker)); /* Y3 */
         thread->tls->shading = pld_rules_shading | (keeps_marks ? PLD_SHADE_NOTE : 0);
-        thread->black = false;
+        thread->black = thread->journal.later = false;
         if (keeps_marks)
                 pld_journal_flip(&thread->journal, thread->tls->self[PLD_SELF_NEWEST]);
         if (thread->cache)
@@ -128,6 +132,8 @@ static bool had_work_locked(void)
 static void set_phase_locked(enum pld_phase phase, unsigned char shading, bool black)
 {
         pld_store_release(&pld_phase, phase); /* Y1 */
+        if (phase != PLD_PHASE_IDLE)
+                shading |= noting;
         pld_threads_set_birth(shading | pld_rules_shading, black);
 }
 
@@ -149,6 +155,8 @@ static void finish(void)
         pld_sweep_finish();
         if (!young && pld_generation_has_marks())
                 pld_marks_clear();
+        noting = young ? PLD_SHADE_NOTE : 0;
+        pld_store_relaxed(&pld_sweep_births_are_young, young);
         pld_pacer_cycle_begins(young, asked);
         pld_marker_init(&own, 0, false);
         nslots = 0;
@@ -261,6 +269,7 @@ static void flip_locked(void)
         pld_threads_each_locked(step_flip);
         pld_store_relaxed(&pld_sweep_keeps_marks, keeps_marks);
         pld_store_relaxed(&pld_sweep_spares_old, keeps_marks && young);
+        pld_journal_turn();
         pld_sweep_flip();
         set_phase_locked(PLD_PHASE_IDLE, keeps_marks ? PLD_SHADE_NOTE : 0, false);
 }
@@ -349,6 +358,7 @@ static void run_concurrent(struct pld_trace *trace)
 
 static void step_stopped_scan(struct pld_thread *thread)
 {
+        step_arm(thread);
         step_scan(thread);
         step_flush(thread);
 }

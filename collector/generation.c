@@ -7,8 +7,8 @@
  * all. Where the setting leaves the choice to us, one young cycle in a while is tried, and
  * its *yield*, freed bytes for each marked one, is held against the full cycles'. To turn
  * on takes twice their yield, to stay on takes as much. After a trial that failed the
- * next is put off for twice as many full cycles: so a wrong guess costs little, and less
- * as time goes by.
+ * next is put off for twice as many full cycles, up to four: what a program does first,
+ * as to build what stays, is not what it does all day.
  *
  * Large objects, which have a span each, are aged apart: often they are the tables and
  * buffers that stay where small objects die, or the other way round. So each kind has a
@@ -28,7 +28,7 @@
 
 enum {
         TRIAL_LIVE_BYTES = 16 << 20, /* below that a full cycle costs next to nothing */
-        FIRST_PAUSE = 2, LAST_PAUSE = 64, /* full cycles between two trials */
+        FIRST_PAUSE = 2, LAST_PAUSE = 4, /* full cycles between two trials */
         SLOT_BYTES = 16              /* what a slot costs, in bytes marked */
 };
 
@@ -149,7 +149,7 @@ bool pld_generation_flip(const struct pld_survey *survey)
         }
         bool keep = wants_marks(survey) && !survey->is_full_due; /* G2 */
         pld_store_relaxed(&has_marks, keep);
-        pld_store_relaxed(&old_bytes, keep ? survey->live : 0);
+        pld_store_relaxed(&old_bytes, keep ? survey->live - survey->unaged : 0);
         return keep;
 }
 

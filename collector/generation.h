@@ -21,12 +21,13 @@ bool pld_generation_may_be_young(void);
 /* What a cycle has found, in bytes. */
 struct pld_survey {
         bool young;       /* the cycle was */
-        size_t before;    /* allocated between the last flip and the cycle's begin, */
+        size_t before;    /* young when the cycle began, */
         size_t before_large; /* of that, in large objects */
         size_t marked;    /* newly, by the cycle, */
         size_t marked_large; /* the same */
         size_t scanned;   /* of what was marked, and roots */
         size_t live;      /* after it, with what was old and what was born */
+        size_t unaged;    /* of that, what is young still */
         size_t nslots;    /* that were in the journal */
         bool is_full_due; /* the next cycle had better be a full one */
         double reference; /* bytes that a full cycle frees for each byte that it marks */

@@ -22,7 +22,9 @@
  *     node, too: were it sent on, two nodes could send it to and fro for ever. */
 #include "collector/mark.h"
 
+#include "arena/sweep.h"
 #include "base/check.h"
+#include "collector/journal.h"
 #include "collector/tie.h"
 
 #include <stddef.h>
@@ -189,6 +191,20 @@ void pld_shade_exact(struct pld_marker *marker, uintptr_t word)
                 enqueue(marker, at, found.place);
 }
 
+/* In a young cycle: what leads to something that was born in it is noted down (journal, J2). */
+static void note_if_born(struct pld_span *span, size_t i)
+{
+        if (pld_span_is_born(span, i))
+                pld_journal_want(pld_span_object(span, i));
+}
+
+static PLD_NOINLINE void note_births(const struct pld_candidates *all, size_t n)
+{
+        for (size_t k = 0; k < n; k++)
+                if (is_set(pld_load_relaxed(all->word[k]), all->index[k]))
+                        note_if_born(pld_place_span(all->place[k]), all->index[k] >> PLD_FORM_SHIFT);
+}
+
 /* Of the candidates the white ones, in order: without branches, so that the processor need
  * not guess which they are. */
 static size_t find_white(const struct pld_candidates *all, size_t n, uint8_t white[])
@@ -252,6 +268,8 @@ static inline void mark_white(struct pld_marker *marker, const uint8_t white[], 
 static void settle(struct pld_marker *marker)
 {
         uint8_t white[PLD_MARK_WORDS];
+        if (pld_unlikely(pld_load_relaxed(&pld_sweep_births_are_young)))
+                note_births(&marker->candidates, marker->ncandidates);
         size_t nwhite = find_white(&marker->candidates, marker->ncandidates, white);
         if (pld_unlikely(marker->at_home))
                 nwhite = leave_to_others(marker, white, nwhite);
@@ -316,6 +334,16 @@ static inline void shade_word(struct pld_marker *marker, uintptr_t word)
 void pld_shade_word(struct pld_marker *marker, uintptr_t word)
 {
         shade_word(marker, word);
+}
+
+void pld_shade_found(struct pld_marker *marker, uintptr_t word)
+{
+        struct pld_found found = pld_find_object(word);
+        if (!found.span)
+                return;
+        if (pld_load_relaxed(&pld_sweep_births_are_young))
+                note_if_born(found.span, found.index);
+        shade(marker, found.span, found.index);
 }
 
 void pld_marker_queue(struct pld_marker *marker, uintptr_t object)

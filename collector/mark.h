@@ -51,6 +51,8 @@ void pld_marker_init(struct pld_marker *marker, unsigned node, bool at_home);
 void pld_shade_exact(struct pld_marker *marker, uintptr_t word);
 /* A word that may be anything: shades the object that it points into, if any. */
 void pld_shade_word(struct pld_marker *marker, uintptr_t word);
+/* The same for a word that was read in an object. */
+void pld_shade_found(struct pld_marker *marker, uintptr_t word);
 /* The same for each word of [from, to), 8-byte aligned; a word that lies exactly
  * on an object's start also keeps the object before it. */
 void pld_shade_stack(struct pld_marker *marker, uintptr_t from, uintptr_t to);

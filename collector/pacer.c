@@ -71,6 +71,8 @@ static struct pld_governor governor;    /* lock */
 static bool young;                      /* the cycle's: it is one */
 static bool asked;                      /* the cycle's: the program wanted it */
 static size_t since_at_begin, large_at_begin; /* the cycle's */
+static size_t unaged, unaged_large;     /* the cycle's: born in the last one, and young */
+static size_t young_before, young_before_large; /* the cycle's: what it may free */
 static uint64_t begin_ns, last_end_ns;  /* the cycle's */
 
 /* ---- Goal and trigger ---------------------------------------------------------------- */
@@ -292,6 +294,8 @@ void pld_pacer_cycle_begins(bool is_young, bool is_asked)
         begin_ns = pld_now_ns();
         since_at_begin = pld_load_relaxed(&since);
         large_at_begin = pld_load_relaxed(&since_large);
+        young_before = since_at_begin + unaged;
+        young_before_large = large_at_begin + unaged_large;
         pld_store_relaxed(&scanned, 0);
         pld_store_relaxed(&marked, 0);
         pld_store_relaxed(&marked_large, 0);
@@ -363,7 +367,9 @@ void pld_pacer_marking_ends(void)
         size_t born = total - since_at_begin;
         pld_store_relaxed(&debt_per_byte, 0);
         size_t found = pld_load_relaxed(&marked);
-        pld_store_relaxed(&live, (young ? pld_load_relaxed(&live) : 0) + found + born);
+        pld_store_relaxed(&live, (young ? pld_load_relaxed(&live) - unaged : 0) + found + born);
+        unaged = young ? born : 0;
+        unaged_large = young ? pld_load_relaxed(&since_large) - large_at_begin : 0;
         if (!young) {
                 pld_store_relaxed(&full_live, found + born);
                 pld_store_relaxed(&grown_up, found);
@@ -373,22 +379,31 @@ void pld_pacer_marking_ends(void)
         learn(total, born, found);
 }
 
+/* What full cycles free for each byte that they mark: as the goal lets the heap grow. */
+static double full_yield(void)
+{
+        double most = (double)pld_load_relaxed(&goal);
+        double alive = (double)pld_load_relaxed(&grown_up) + 4096;
+        double yield = most / alive - 1;
+        return yield < 0.25 ? 0.25 : yield > 64 ? 64 : yield;
+}
+
 struct pld_survey pld_pacer_survey(size_t nslots)
 {
         size_t end = pld_load_relaxed(&trigger), now = pld_load_relaxed(&live);
         size_t room = pld_load_relaxed(&young_room);
-        double part = pld_load_relaxed(&percent) / 100.0;
         return (struct pld_survey){
                 .young = young,
-                .before = since_at_begin,
-                .before_large = large_at_begin,
+                .before = young_before,
+                .before_large = young_before_large,
                 .marked = pld_load_relaxed(&marked),
                 .marked_large = pld_load_relaxed(&marked_large),
                 .scanned = pld_load_relaxed(&scanned),
                 .live = now,
+                .unaged = unaged,
                 .nslots = nslots,
                 .is_full_due = young && end != SIZE_MAX && (now >= end || room > end - now),
-                .reference = part < 0.25 ? 0.25 : part > 4 ? 4 : part,
+                .reference = full_yield(),
         };
 }
 

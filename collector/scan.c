@@ -85,7 +85,7 @@ static inline void shade_slot(uintptr_t *slot, bool exact, void *arg)
         /* Acquire: pairs with polder_store's release; what the pointer leads to is there. */
         uintptr_t word = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
         if (!exact)
-                pld_shade_word(marker, word);
+                pld_shade_found(marker, word);
         else
                 consider(marker, word);
 }

@@ -127,6 +127,7 @@ struct pld_thread *pld_thread_attach(void)
         polder_thread_.shading = birth_shading | pld_rules_shading;
         polder_thread_.self[PLD_SELF_THREAD] = thread;
         thread->black = birth_black;
+        thread->journal.later = birth_shading & PLD_SHADE_OLD;
         pld_list_append(&pld_threads, &thread->link);
         pld_unlock(&lock);
         polder_thread_.inside = inside;

@@ -9,6 +9,7 @@ tests_collector_unit_SOURCES = \
 	tests/collector/test_ephemeron.c \
 	tests/collector/test_fiber.c \
 	tests/collector/test_finalizer.c \
+	tests/collector/test_births.c \
 	tests/collector/test_generation.c \
 	tests/collector/test_governor.c \
 	tests/collector/test_grey.c \

@@ -452,7 +452,7 @@ Test(generation, a_store_that_nobody_can_note_makes_the_next_cycle_a_full_one, .
 {
         start_with_an_old_object();
         cr_assert(pld_generation_may_be_young());
-        pld_journal_note_nowhere();
+        pld_journal_note_nowhere(false);
         cr_expect_not(pld_generation_may_be_young());
         uint64_t before = stats_now().young_cycles;
         cr_assert_eq(polder_collect(POLDER_YOUNG), 0);

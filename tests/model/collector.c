@@ -39,8 +39,8 @@ static void sweep_steps(const struct maker *m)
                         continue;
                 tie_settle(m->rules, &next, c);
                 cell->allocated = cell->colour != WHITE;
-                cell->colour = cell->allocated && next.kind == KIND_YOUNG ? BLACK : WHITE;
-                cell->unswept = 0;
+                cell->colour = is_old(&next, c) && next.kind == KIND_YOUNG ? BLACK : WHITE;
+                cell->unswept = cell->born = 0;
                 if (!cell->allocated) {
                         cell->run = cell->hidden = 0;
                         cell->filtered = 0;
@@ -102,6 +102,32 @@ static void begin_step(const struct maker *m)
                 return;
         next.phase = 1;
         protocol_give(m, &next, DO_BEGIN, COLLECTOR, 0, 0, 0);
+}
+
+/* All of a thread's newest object: it is old after the flip, and what is plainly stored into it
+ * nobody sees. */
+static void note_all(const struct rules *r, struct state *s, int newest, bool at_flip)
+{
+        if (newest && !s->cell[newest].born)
+                *(at_flip ? &s->cell[newest].noted : &s->cell[newest].later) =
+                    (uint8_t)((1 << r->bounds.fields) - 1);
+}
+
+/* What the thread makes from here on will be young after the flip. */
+static void begin_young_births(const struct rules *r, struct state *s, int t)
+{
+        for (int c = 1; c <= r->bounds.cells; c++)
+                if (s->cell[c].run == 1 + t)
+                        s->cell[c].born = births_are_young(r, s, &s->thread[t]);
+        if (births_are_young(r, s, &s->thread[t]) && !is_broken(r, MUTANT_NEWEST_UNNOTED_AT_SCAN))
+                note_all(r, s, s->thread[t].newest, false);
+}
+
+/* A reference that was read in the heap. */
+static void note_traced(const struct rules *r, struct state *s, int ref, enum mutant unless)
+{
+        if (ref && ref != POISON && s->cell[ref].born && !is_broken(r, unless))
+                s->cell[ref].wanted = 1;
 }
 
 static void arm_step(const struct maker *m, int t)
@@ -179,6 +205,7 @@ static void scan_steps(const struct maker *m, int t)
         for (int c = 1; !m->rules->lean && c <= m->rules->bounds.cells; c++)
                 can |= (unsigned)junk_marks(m->rules, &scanned, c) << c;
         scanned.thread[t].scanned = 1;
+        begin_young_births(m->rules, &scanned, t);
         for (unsigned junk = can;; junk = (junk - 1) & can) {
                 struct state next = scanned;
 
@@ -209,6 +236,18 @@ static void root_step(const struct maker *m)
         protocol_give(m, &next, DO_SCAN_ROOT, COLLECTOR, next.root, 0, 0);
 }
 
+/* What was born in the last cycle, and referred to. */
+static void wanted_step(const struct maker *m, int c)
+{
+        struct state next = *m->from;
+
+        if (!next.cell[c].wanted || next.cell[c].born)
+                return;
+        next.cell[c].wanted = 0;
+        next.hand = (uint8_t)c;
+        protocol_give(m, &next, DO_SCAN_WANTED, COLLECTOR, c, 0, 0);
+}
+
 /* The slots in the journal are roots of a young cycle, but not as early as the root: a thread
  * that is not yet scanned may fill its newest object, which is in there, from its stack. */
 static void journal_steps(const struct maker *m)
@@ -226,12 +265,17 @@ static void journal_steps(const struct maker *m)
                         if (!(next.cell[c].noted >> f & 1))
                                 continue;
                         next.cell[c].noted &= (uint8_t)~(1u << f);
-                        if (!next.cell[c].allocated || next.cell[c].field[f] == POISON)
+                        if (!is_old(&next, c) && m->rules->bounds.births &&
+                            !is_broken(m->rules, MUTANT_DEAD_HOLDER_READ))
+                                ; /* it has died since, and something else may be there */
+                        else if (!next.cell[c].allocated || next.cell[c].field[f] == POISON)
                                 next.fault = "M2: the journal leads to what is no object";
                         else if (!is_broken(m->rules, MUTANT_JOURNAL_DROPPED_AT_SCAN))
                                 next.hand = next.cell[c].field[f];
+                        note_traced(m->rules, &next, next.hand, MUTANT_BIRTH_IN_JOURNAL_UNNOTED);
                         protocol_give(m, &next, DO_SCAN_SLOT, COLLECTOR, c, f, 0);
                 }
+                wanted_step(m, c);
         }
 }
 
@@ -253,6 +297,7 @@ static void trace_steps(const struct maker *m)
                         next.fault = "M2: a cell that is no object was traced";
                 else
                         next.hand = cell->field[f];
+                note_traced(m->rules, &next, next.hand, MUTANT_TRACED_BIRTH_UNNOTED);
                 cell->colour = f + 1 < m->rules->bounds.fields ? (uint8_t)(GREY + f + 1) : BLACK;
                 protocol_give(m, &next, DO_TRACE, COLLECTOR, c, f, 0);
         }
@@ -292,7 +337,7 @@ static bool can_flip(const struct maker *m)
         if (!protocol_all_scanned(r, m->from) || !m->from->root_scanned || any_grey(r, m->from))
                 return false;
         for (int c = 1; m->from->kind == KIND_YOUNG && c <= r->bounds.cells; c++)
-                if (m->from->cell[c].noted)
+                if (m->from->cell[c].noted || (m->from->cell[c].wanted && !m->from->cell[c].born))
                         return false;
         if (m->from->kind == KIND_YOUNG && r->bounds.ties && !m->from->looked)
                 return false;
@@ -314,7 +359,7 @@ static void clear_run_cell(const struct rules *r, struct cell *cell)
                 cell->unswept = 1;
                 return;
         }
-        cell->allocated = 0;
+        cell->allocated = cell->born = cell->wanted = 0;
         cell->colour = WHITE;
 }
 
@@ -323,8 +368,26 @@ static void clear_run_cell(const struct rules *r, struct cell *cell)
 static void note_newest(const struct rules *r, struct state *s)
 {
         for (int t = 0; t < r->bounds.threads; t++)
-                if (s->thread[t].newest && !is_broken(r, MUTANT_NEWEST_UNNOTED))
-                        s->cell[s->thread[t].newest].noted = (uint8_t)((1 << r->bounds.fields) - 1);
+                if (!is_broken(r, MUTANT_NEWEST_UNNOTED))
+                        note_all(r, s, s->thread[t].newest, true);
+}
+
+/* What was noted while this cycle ran is the next one's. */
+static void turn_journal(const struct rules *r, struct state *s, enum kind kind)
+{
+        for (int c = 1; c <= r->bounds.cells; c++) {
+                struct cell *cell = &s->cell[c];
+
+                if (!is_broken(r, MUTANT_JOURNAL_KEPT_OVER_FULL))
+                        cell->noted = 0; /* a full cycle has not read them */
+                if (kind == KIND_YOUNG && !is_broken(r, MUTANT_LATER_IS_LOST))
+                        cell->noted |= cell->later;
+                cell->later = 0;
+                if (kind != KIND_YOUNG || !cell->born)
+                        cell->wanted = 0; /* the same */
+        }
+        if (kind == KIND_YOUNG)
+                note_newest(r, s);
 }
 
 /* A free cell is swept as it stands, but for the mutant that would reuse it too early. */
@@ -337,8 +400,6 @@ static void flip_step(const struct maker *m, enum kind kind)
         for (int c = 1; c <= m->rules->bounds.cells; c++) {
                 struct cell *cell = &next.cell[c];
 
-                if (!is_broken(m->rules, MUTANT_JOURNAL_KEPT_OVER_FULL))
-                        cell->noted = 0; /* a full cycle has not read them */
                 if (cell->run)
                         clear_run_cell(m->rules, cell);
                 else
@@ -353,8 +414,7 @@ static void flip_step(const struct maker *m, enum kind kind)
         }
         next.root_scanned = next.phase = next.looked = 0;
         next.kind = kind;
-        if (kind == KIND_YOUNG)
-                note_newest(m->rules, &next);
+        turn_journal(m->rules, &next, kind);
         protocol_give(m, &next, kind == KIND_YOUNG ? DO_FLIP_YOUNG : DO_FLIP, COLLECTOR, 0, 0, 0);
 }
 

@@ -75,7 +75,14 @@
  * - If neither what is looked up nor what is overwritten is shaded, a value is lost that somebody
  *   looked up after his scan. What is removed is looked up and taken out in one.
  * - Nothing needs to be noted down from the moment on at which a thread is armed: what is stored
- *   then is shaded, and old itself after the flip. */
+ *   then is shaded, and old itself after the flip.
+ * - Unless what is born in a young cycle is to be young after it. Then what leads to it from
+ *   elsewhere has to be noted for the next cycle, and it does not suffice that armed threads note
+ *   what they store, and that a thread's newest object is noted when it is scanned: a thread that
+ *   is not yet scanned fills its newest object with what a scanned one has made, and makes another.
+ *   Nor does it suffice to call young what is made from arming on: a thread that is not yet armed
+ *   does the same. But such an object is traced after the last scan, or is in the journal as it
+ *   was the newest at the last flip, so whoever reads the reference can note it. */
 #include "tests/model/explore.h"
 
 #include <stdlib.h>
@@ -101,7 +108,7 @@ struct fault {
         struct rules rules;
 };
 
-/* bounds: threads, cells, fields, slots, run, ties */
+/* bounds: threads, cells, fields, slots, run, ties, births */
 #define TIED .bounds = { 2, 3, 0, 2, 0, 1 }, .lean = true
 
 static const struct world worlds[] = {
@@ -128,6 +135,22 @@ static const struct world worlds[] = {
         { "generations, two fields", { .bounds = { 2, 2, 2, 1, 1 }, .ages = true }, QUICK },
         { "generations, four cells", { .bounds = { 2, 4, 1, 1, 1 }, .ages = true }, LONG },
         { "generations, three threads", { .bounds = { 3, 2, 1, 1, 1 }, .ages = true }, QUICK },
+        { "young births", { .bounds = { 2, 3, 1, 1, 1, 0, 1 }, .ages = true }, LONG },
+        { "young births, compare-exchange",
+          { .bounds = { 2, 2, 1, 1, 1, 0, 1 }, .ages = true, .cas = true },
+          ORDINARY },
+        { "young births, two slots",
+          { .bounds = { 2, 2, 1, 2, 1, 0, 1 }, .ages = true },
+          QUICK },
+        { "young births, two fields",
+          { .bounds = { 2, 2, 2, 1, 1, 0, 1 }, .ages = true },
+          QUICK },
+        { "young births, three threads",
+          { .bounds = { 3, 2, 1, 1, 1, 0, 1 }, .ages = true },
+          ORDINARY },
+        { "young births, four cells",
+          { .bounds = { 2, 4, 1, 1, 1, 0, 1 }, .ages = true },
+          LONG },
         { "ties", { TIED }, QUICK },
         { "ties, values that are keys", { TIED, .own_key = true }, ORDINARY },
         { "plain into unpublished",
@@ -141,6 +164,7 @@ static const struct world worlds[] = {
 #define TWO_SLOTS .bounds = { 2, 2, 1, 2, 1 }
 #define ONE_SLOT  .bounds = { 2, 2, 1, 1, 1 }
 #define ALONE     .bounds = { 1, 2, 1, 2, 1 }
+#define YOUNG     .bounds = { 2, 2, 1, 2, 1, 0, 1 }, .ages = true, .lean = true
 
 /* Each differs in one rule from a world above that has no fault. */
 static const struct fault mutants[] = {
@@ -210,6 +234,22 @@ static const struct fault mutants[] = {
           { TWO_SLOTS, .ages = true, .mutant = MUTANT_ARM_UNCLEARED } },
         { "generations: a handshake cuts a store before it notes down",
           { TWO_SLOTS, .ages = true, .mutant = MUTANT_CUT_BARRIER } },
+        { "young births: stores of them are not noted down",
+          { YOUNG, .mutant = MUTANT_BIRTH_UNNOTED } },
+        { "young births: a thread notes them down once it is scanned, not before",
+          { YOUNG, .mutant = MUTANT_BIRTH_UNNOTED_UNSCANNED } },
+        { "young births: the newest object of a scanned thread is not noted down",
+          { YOUNG, .mutant = MUTANT_NEWEST_UNNOTED_AT_SCAN } },
+        { "young births: who traces a reference to one does not note it down",
+          { YOUNG, .mutant = MUTANT_TRACED_BIRTH_UNNOTED } },
+        { "young births: who reads the journal and finds one does not note it down",
+          { YOUNG, .mutant = MUTANT_BIRTH_IN_JOURNAL_UNNOTED } },
+        { "young births: what is noted while a cycle runs goes with its journal",
+          { YOUNG, .mutant = MUTANT_LATER_IS_LOST } },
+        { "young births: they are taken for old until they are swept",
+          { YOUNG, .mutant = MUTANT_UNSWEPT_BIRTH_IS_OLD } },
+        { "young births: a slot is read though its object has died",
+          { YOUNG, .mutant = MUTANT_DEAD_HOLDER_READ } },
         { "ties: a value that is put is not shaded",
           { TIED, .mutant = MUTANT_TIE_PUT_UNSHADED } },
         { "ties: a thread shades what it puts once it is armed itself, not before",
@@ -306,7 +346,7 @@ static void check_walk(const struct fault *w, const struct options *o)
 
         if (!is_wanted(w->name, o))
                 return;
-        rules.bounds = (struct bounds){ 3, 6, 2, 2, 2, w->rules.bounds.ties };
+        rules.bounds = (struct bounds){ 3, 6, 2, 2, 2, w->rules.bounds.ties, w->rules.bounds.births };
         v = explore_walk(&rules, o->seed, walk_steps(o));
         printf("walk: %s (3 threads, 6 cells, 2 fields, 2 slots, run 2), seed %llu: "
                "steps=%zu flips=%zu %s\n",
@@ -364,8 +404,11 @@ int main(int argc, char **argv)
                 { "compare-exchange and flush rounds", { .cas = true, .rounds = true } },
                 { "settled", { .store = STORE_LOADS, .settle = true } },
                 { "generations", { .cas = true, .ages = true } },
+                { "young births", { .bounds = { .births = 1 }, .cas = true, .ages = true } },
                 { "ties", { .bounds = { .ties = 2 } } },
                 { "ties, generations", { .bounds = { .ties = 2 }, .ages = true } },
+                { "ties, young births",
+                  { .bounds = { .ties = 2, .births = 1 }, .ages = true } },
         };
         struct options o = read_options(argc, argv);
 

@@ -203,6 +203,8 @@ static bool whites_are_guarded(const struct rules *r, const struct state *s) /* 
         for (int t = 0; t < r->bounds.threads; t++)
                 guarded |= 1u << s->thread[t].old | 1u << (is_tying(s, t) ? s->thread[t].value : 0);
         for (int c = 1; s->kind == KIND_YOUNG && c <= r->bounds.cells; c++)
+                guarded |= (unsigned)s->cell[c].wanted << c;
+        for (int c = 1; s->kind == KIND_YOUNG && c <= r->bounds.cells; c++)
                 for (int f = 0; f < r->bounds.fields; f++)
                         if (s->cell[c].noted >> f & 1)
                                 guarded |= 1u << s->cell[c].field[f];
@@ -232,10 +234,13 @@ static bool old_slots_are_noted(const struct rules *r, const struct state *s) /*
         if (s->kind != KIND_YOUNG || s->phase || any_armed(r, s))
                 return true;
         for (int c = 1; c <= r->bounds.cells; c++) {
-                for (int f = 0; s->cell[c].colour != WHITE && f < r->bounds.fields; f++) {
+                bool old = s->cell[c].colour != WHITE && !s->cell[c].born;
+
+                for (int f = 0; old && f < r->bounds.fields; f++) {
                         int ref = s->cell[c].field[f];
 
-                        if (ref && state_is_white(s, ref) && !(s->cell[c].noted >> f & 1) &&
+                        if (ref && (state_is_white(s, ref) || s->cell[ref].born) &&
+                            !(s->cell[c].noted >> f & 1) && !s->cell[ref].wanted &&
                             !is_about_to_note(r, s, c, f))
                                 return false;
                 }
@@ -273,6 +278,7 @@ static const char *const sayings[] = {
         [DO_TURN_FULL] = "makes the next cycle a full one",
         [DO_CLEAR] = "clears the mark of $a",
         [DO_SCAN_SLOT] = "reads $x, which is in the journal",
+        [DO_SCAN_WANTED] = "takes $a, which something older refers to",
         [DO_BEGIN] = "begins a cycle",
         [DO_TIE_TRACE] = "looks at the ties of $a",
         [DO_TIE_OLD] = "looks at the ties of what is old",

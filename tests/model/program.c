@@ -28,6 +28,14 @@ static bool births_are_black(const struct rules *r, const struct thread *t)
         return is_broken(r, MUTANT_BLACK_FROM_ARM) ? t->armed : t->scanned;
 }
 
+static void give_birth(const struct rules *r, struct state *s, const struct thread *t,
+                       struct cell *cell)
+{
+        if (births_are_black(r, t) && cell->colour == WHITE)
+                cell->colour = BLACK;
+        cell->born = births_are_young(r, s, t);
+}
+
 static void drop_steps(const struct maker *m, int t, int j)
 {
         struct state next = *m->from;
@@ -85,8 +93,7 @@ static void refill_steps(const struct maker *m, int t)
                         continue;
                 next.cell[c].allocated = 1;
                 next.cell[c].run = (uint8_t)(1 + t);
-                if (births_are_black(m->rules, &m->from->thread[t]) && cell->colour == WHITE)
-                        next.cell[c].colour = BLACK;
+                give_birth(m->rules, &next, &next.thread[t], &next.cell[c]);
                 next.thread[t].newest = 0;
                 protocol_give(m, &next, DO_REFILL, t, c, 0, 0);
         }
@@ -114,8 +121,8 @@ static void new_steps(const struct maker *m, int t, int into)
 
                 if (!can_be_born(m, t, c))
                         continue;
-                if (!next.cell[c].run && births_are_black(m->rules, &next.thread[t]))
-                        next.cell[c].colour = BLACK;
+                if (!next.cell[c].run)
+                        give_birth(m->rules, &next, &next.thread[t], &next.cell[c]);
                 next.cell[c].run = 0;
                 next.cell[c].allocated = 1;
                 next.cell[c].hidden = fills_hidden(m->rules);
@@ -166,8 +173,22 @@ static void unhide(const struct rules *r, struct state *s, int ref)
                 unhide(r, s, s->cell[ref].field[f]);
 }
 
+/* A store of what is born in this cycle, by a thread that is armed: what it is stored into is
+ * old after the flip if it lives and was there before. Noted down with the write, as nobody looks
+ * at that journal before the next cycle. */
+static void note_birth(const struct rules *r, struct state *s, const struct thread *t)
+{
+        if (!t->armed || !t->target || !s->cell[t->value].born || s->cell[t->target].born)
+                return;
+        if (is_broken(r, MUTANT_BIRTH_UNNOTED) ||
+            (is_broken(r, MUTANT_BIRTH_UNNOTED_UNSCANNED) && !t->scanned))
+                return;
+        s->cell[t->target].later |= (uint8_t)(1u << t->field);
+}
+
 static void write_slot(const struct rules *r, struct state *s, const struct thread *t)
 {
+        note_birth(r, s, t);
         unhide(r, s, t->value);
         unhide(r, s, t->target);
         if (t->target)
@@ -191,10 +212,10 @@ static void note_slot(const struct rules *r, struct state *s, const struct threa
 {
         struct cell *cell = &s->cell[t->target];
         uint8_t bit = (uint8_t)(1u << t->field);
-        bool due = is_old(s, t->target) && state_is_white(s, t->value);
+        bool due = is_old(s, t->target) && is_young(r, s, t->value);
 
         if (is_broken(r, MUTANT_NOTES_VALUES_AGE))
-                due = is_old(s, t->value) && state_is_white(s, t->target);
+                due = is_old(s, t->value) && is_young(r, s, t->target);
         if (!due || cell->filtered & bit)
                 return;
         cell->noted |= bit;

@@ -72,7 +72,7 @@ static void settle_idle(const struct rules *r, struct state *s)
                         t->old = 0;
                 }
                 if (t->op == OP_JOURNAL && !is_broken(r, MUTANT_NOTES_VALUES_AGE) &&
-                    !state_is_white(s, t->value)) {
+                    !is_young(r, s, t->value)) {
                         t->op = OP_NONE;
                         t->target = t->field = t->value = 0;
                 }

@@ -53,6 +53,15 @@ enum mutant {
         MUTANT_JOURNAL_DROPPED_AT_SCAN,
         MUTANT_JOURNAL_KEPT_OVER_FULL,
         MUTANT_ARM_UNCLEARED,
+        /* of births that are young */
+        MUTANT_BIRTH_UNNOTED,
+        MUTANT_BIRTH_UNNOTED_UNSCANNED,
+        MUTANT_NEWEST_UNNOTED_AT_SCAN,
+        MUTANT_TRACED_BIRTH_UNNOTED,
+        MUTANT_BIRTH_IN_JOURNAL_UNNOTED,
+        MUTANT_LATER_IS_LOST,
+        MUTANT_UNSWEPT_BIRTH_IS_OLD,
+        MUTANT_DEAD_HOLDER_READ,
         /* of ties */
         MUTANT_TIE_PUT_UNSHADED,
         MUTANT_TIE_PUT_ASKS_ITSELF,
@@ -123,6 +132,7 @@ enum verb {
         DO_TURN_FULL,
         DO_CLEAR,
         DO_SCAN_SLOT,
+        DO_SCAN_WANTED,
         DO_BEGIN,
         DO_TIE_TRACE,
         DO_TIE_OLD,

@@ -70,7 +70,9 @@ static unsigned reordered(const int *place, int base, int value)
 
 static unsigned cell_bits(const struct bounds *b)
 {
-        return 8 + 5 * (unsigned)b->fields + (b->ties ? 2 : 0);
+        unsigned of_births = b->births ? 2 + (unsigned)b->fields : 0;
+
+        return 8 + 5 * (unsigned)b->fields + (b->ties ? 2 : 0) + of_births;
 }
 
 static unsigned cell_weight(const struct bounds *b, const struct state *s, const struct naming *n,
@@ -81,6 +83,8 @@ static unsigned cell_weight(const struct bounds *b, const struct state *s, const
 
         if (b->ties)
                 weight = weight << 2 | c->tied * 2u | c->item;
+        if (b->births)
+                weight = weight << (2 + b->fields) | c->later << 2 | c->wanted * 2u | c->born;
         weight = weight << 3 | reordered(place, BUFFERED, c->colour);
         weight = weight << 2 | reordered(place, 1, c->run);
         weight = weight << b->fields | c->noted;
@@ -310,6 +314,11 @@ static void take_cell(struct packer *p, const struct bounds *b, struct cell *out
         out->noted = strip(&weight, nfields);
         out->run = strip(&weight, 2);
         out->colour = strip(&weight, 3);
+        if (b->births) {
+                out->born = strip(&weight, 1);
+                out->wanted = strip(&weight, 1);
+                out->later = strip(&weight, nfields);
+        }
         if (b->ties) {
                 out->item = strip(&weight, 1);
                 out->tied = strip(&weight, 1);

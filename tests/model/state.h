@@ -45,7 +45,10 @@ struct cell {
         uint8_t colour;    /* enum colour */
         uint8_t run;       /* 1 + the thread that holds it ahead of its bump pointer; 0: none */
         uint8_t hidden;    /* unpublished since birth; kept only for the mutant that needs it */
-        uint8_t noted;     /* the fields that are in the journal, a bit each */
+        uint8_t noted;     /* the fields that are in the journal, a bit each, */
+        uint8_t later;     /* and in that of the next cycle */
+        uint8_t born;      /* in this young cycle, or in the last one and not yet swept */
+        uint8_t wanted;    /* it was, and something that was not refers to it: a root of the next */
         uint8_t filtered;  /* taken for noted already; kept only for the mutant that needs it */
         uint8_t tied;     /* may be a tie's key or owner: marking it queues an item */
         uint8_t item;     /* which is in the buffer that the colour tells, or queued */
@@ -89,6 +92,7 @@ struct bounds {
         int threads, cells, fields, slots;
         int run;  /* cells a thread may hold ahead of its bump pointer */
         int ties; /* more than one in walks only */
+        int births; /* 1: what is born in a young cycle is young after it */
 };
 
 struct key {

@@ -43,10 +43,25 @@ static inline bool is_broken(const struct rules *r, enum mutant mutant)
         return r->mutant == mutant;
 }
 
-/* A mark between cycles: what has survived a flip. */
+/* A mark between cycles: what has survived a flip, and was not born in its cycle. */
 static inline bool is_old(const struct state *s, int ref)
 {
-        return ref && ref != POISON && s->cell[ref].colour != WHITE;
+        return ref && ref != POISON && s->cell[ref].colour != WHITE && !s->cell[ref].born;
+}
+
+/* A value that a store between cycles may have to note down. */
+static inline bool is_young(const struct rules *r, const struct state *s, int ref)
+{
+        if (state_is_white(s, ref))
+                return true;
+        return s->cell[ref].born && !is_broken(r, MUTANT_UNSWEPT_BIRTH_IS_OLD);
+}
+
+/* What the thread makes from now on is young after the flip. */
+static inline bool births_are_young(const struct rules *r, const struct state *s,
+                                    const struct thread *t)
+{
+        return r->bounds.births && s->kind == KIND_YOUNG && t->scanned;
 }
 
 /* No cycle is under way. */
