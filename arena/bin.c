@@ -7,9 +7,9 @@
  *
  * Blocks of other owners' spans are taken into a bin, too, while it has room: threads that
  * share blocks would else send each other what they are about to ask for. Not so what is smaller
- * than a cache line (several threads would write in one) and large ones (many threads would keep much
- * of each other's). These, and what finds no room, are gathered, span by span, in an *outbox*,
- * and go home in one compare-and-swap for many (snmalloc: Lietar et al., ISMM 2019).
+ * than a cache line (several threads would write in one) and large ones (many threads would
+ * keep much of each other's). These, and what finds no room, are gathered, span by span, in an
+ * *outbox*, and go home in one compare-and-swap for many (snmalloc: Lietar et al., ISMM 2019).
  *
  * N1  to their spans the blocks kept here are out (manual.c, M2), so none of those spans
  *     can go away; they hold their keys (M7).

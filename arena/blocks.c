@@ -12,8 +12,8 @@
  * are many blocks the owner does so only as far as it hands them out at once.
  *
  * B1  a block that is free in the span has its bit, or is in the chain `taken_over`, or it is
- *     lent. Of many blocks, free_bits has a bit for each word that is not 0. Blocks from `fresh` on were never out and have
- *     no bits yet. One that was never out, or was lent, holds no key.
+ *     lent. Of many blocks, free_bits has a bit for each word that is not 0. Blocks from `fresh`
+ *     on were never out and have no bits yet. One that was never out, or was lent, holds no key.
  * B2  the word has three bits a block: free; of the free ones `clean`: not in memory, as far
  *     as is known; and `warm`: freed since the last pass looked. It changes by atomic
  *     operations only, and is 0 in all other spans and in released descriptors, which

@@ -14,6 +14,7 @@ libpld_arena_la_SOURCES = \
 	arena/huge.c arena/huge.h \
 	arena/large.c arena/large.h \
 	arena/malloc.c arena/malloc.h arena/malloc_paths.h \
+	arena/magazine.c \
 	arena/manual.c arena/manual.h \
 	arena/meta.c arena/meta.h \
 	arena/migrate.c \
@@ -23,7 +24,7 @@ libpld_arena_la_SOURCES = \
 	arena/page_heap.c arena/page_heap.h \
 	arena/page_heap_counts.c arena/page_heap_inside.h \
 	arena/page_map.c arena/page_map.h \
-	arena/pool.c arena/pool.h \
+	arena/pool.c arena/pool.h arena/pool_inside.h \
 	arena/region.c arena/region.h \
 	arena/report.c arena/report.h \
 	arena/row.c \

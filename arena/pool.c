@@ -23,23 +23,16 @@
  * P2  a hand is used by its owner alone; others read only n. n goes down before
  *     its objects are handed on and up after they were put there, so that in a forked
  *     child, too, no object is in two places. (It may be in none, and is out then.)
- * P3  magazines on `full` have a batch, those on `partial` fewer, but some, and those
- *     on `empty` none. A magazine on no stack is in one function's hands.
- * P4  there are more magazines than batches of objects: so of those that are not full
- *     some are empty, partial, or in hands that will soon put them on a stack, and
- *     common_put() finds one.
- * P5  a stack's head is a magazine's number + 1, and above it a tag that each push and
- *     pop counts up. A pop may read `next` of a magazine that is not on the stack
- *     any more; then its CAS fails.
  * P6  serial numbers of pools are never used again, so that a thread's seat that
  *     remembers a destroyed pool is never taken for another's.
- * No lock is held by callers; `lock` guards the list of pools alone, and a pool on
- * that list is not unmapped. */
+ * P3 to P5 are in magazine.c. No lock is held by callers; `lock` guards the list of pools
+ * alone, and a pool on that list is not unmapped. */
 #include "arena/pool.h"
 
 #include "arena/arena.h"
 #include "arena/cache.h"
 #include "arena/decay.h"
+#include "arena/pool_inside.h"
 #include "base/check.h"
 #include "base/lock.h"
 
@@ -59,37 +52,10 @@ enum {
 
 #define COUNT_MOST ((size_t)1 << 31)
 
-struct magazine {
-        _Atomic uint32_t next; /* on a stack: the number + 1 of the one below, or 0 */
-        _Atomic uint32_t n;    /* objects; whoever took it off its stack writes it */
-        void *object[];
-};
-
 struct hand {
         _Atomic(const void *) owner; /* a thread's `me`; NULL: nobody's */
         _Atomic uint32_t n;          /* owner (P2); read by anyone */
         void *object[];              /* owner */
-};
-
-struct stack {
-        _Alignas(PLD_CACHE_LINE) _Atomic uint64_t head; /* P5 */
-};
-
-/* All but the stacks is const from birth to destruction. */
-struct polder_pool {
-        uintptr_t start;  /* of the objects */
-        uint64_t inverse; /* of the stride's odd part */
-        uint64_t serial;  /* P6 */
-        uint32_t shift;   /* the stride's factors of 2 */
-        uint32_t count;
-        uint32_t batch;
-        uint32_t nhands, nmagazines;
-        uint32_t hand_bytes, magazine_bytes;
-        char *hands, *magazines;
-        size_t stride;
-        struct pld_span *span;
-        struct pld_list link; /* lock */
-        struct stack full, partial, empty;
 };
 
 static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_CACHE);
@@ -108,101 +74,6 @@ static _Thread_local struct seat seats[SEATS];
 static struct hand *hand_at(const struct polder_pool *pool, uint32_t i)
 {
         return (struct hand *)(pool->hands + (size_t)i * pool->hand_bytes);
-}
-
-static struct magazine *magazine_at(const struct polder_pool *pool, uint32_t i)
-{
-        return (struct magazine *)(pool->magazines + (size_t)i * pool->magazine_bytes);
-}
-
-/* ---- The common part ------------------------------------------------------------- */
-
-static struct magazine *pop(struct polder_pool *pool, struct stack *stack)
-{
-        /* Acquire: what is in the magazine, with push(). */
-        uint64_t head = pld_load_acquire(&stack->head);
-        while ((uint32_t)head) {
-                struct magazine *magazine = magazine_at(pool, (uint32_t)head - 1);
-                uint64_t tag = (head >> 32) + 1;
-                uint64_t below = pld_load_relaxed(&magazine->next);
-                if (pld_cas_acquire(&stack->head, &head, tag << 32 | below)) /* P5 */
-                        return magazine;
-        }
-        return NULL;
-}
-
-static void push(struct polder_pool *pool, struct stack *stack, struct magazine *magazine)
-{
-        uint64_t number = (uint64_t)((char *)magazine - pool->magazines) / pool->magazine_bytes;
-        uint64_t head = pld_load_relaxed(&stack->head), tag;
-        do {
-                pld_store_relaxed(&magazine->next, (uint32_t)head);
-                tag = (head >> 32) + 1;
-        } while (!pld_cas_weak_release(&stack->head, &head, tag << 32 | (number + 1)));
-}
-
-/* With n objects in it; on the stack where those are (P3). */
-static void stow(struct polder_pool *pool, struct magazine *magazine, uint32_t n)
-{
-        pld_store_relaxed(&magazine->n, n);
-        push(pool,
-             n == 0             ? &pool->empty
-             : n == pool->batch ? &pool->full
-                                : &pool->partial,
-             magazine);
-}
-
-/* One that has room; few: one that has objects already, so that few are partial. */
-static struct magazine *find_room(struct polder_pool *pool, bool few)
-{
-        for (;;) {
-                struct magazine *magazine = few ? pop(pool, &pool->partial) : NULL;
-                if (!magazine)
-                        magazine = pop(pool, &pool->empty);
-                if (!magazine)
-                        magazine = pop(pool, &pool->partial);
-                if (magazine)
-                        return magazine;
-                pld_pause(); /* P4 */
-        }
-}
-
-static void common_put(struct polder_pool *pool, void *const objects[], size_t n)
-{
-        while (n > 0) {
-                struct magazine *magazine = find_room(pool, n < pool->batch);
-                uint32_t has = pld_load_relaxed(&magazine->n);
-                uint32_t k = n < pool->batch - has ? (uint32_t)n : pool->batch - has;
-                memcpy(magazine->object + has, objects, k * sizeof *objects);
-                stow(pool, magazine, has + k);
-                objects += k;
-                n -= k;
-        }
-}
-
-static struct magazine *find_objects(struct polder_pool *pool)
-{
-        struct magazine *magazine = pop(pool, &pool->full);
-        return magazine ? magazine : pop(pool, &pool->partial);
-}
-
-/* All or nothing. */
-static bool common_get(struct polder_pool *pool, void *objects[], size_t n)
-{
-        size_t got = 0;
-        while (got < n) {
-                struct magazine *magazine = find_objects(pool);
-                if (!magazine) {
-                        common_put(pool, objects, got);
-                        return false;
-                }
-                uint32_t has = pld_load_relaxed(&magazine->n);
-                uint32_t k = n - got < has ? (uint32_t)(n - got) : has;
-                memcpy(objects + got, magazine->object + (has - k), k * sizeof *objects);
-                stow(pool, magazine, has - k);
-                got += k;
-        }
-        return true;
 }
 
 /* ---- Hands ----------------------------------------------------------------------- */
@@ -250,21 +121,21 @@ static void let_go(struct polder_pool *pool, struct hand *hand)
 {
         uint32_t n = pld_load_relaxed(&hand->n);
         set_n(hand, 0);
-        common_put(pool, hand->object, n);
+        pld_magazines_put(pool, hand->object, n);
         pld_store_release(&hand->owner, NULL);
 }
 
 /* A batch from the common part; false: it has nothing. */
 static bool refill(struct polder_pool *pool, struct hand *hand)
 {
-        struct magazine *magazine = find_objects(pool);
+        struct pld_magazine *magazine = pld_magazine_find(pool);
         if (!magazine)
                 return false;
         uint32_t n = pld_load_relaxed(&hand->n), more = pld_load_relaxed(&magazine->n);
         PLD_ASSERT(n + more <= 2 * pool->batch);
         memcpy(hand->object + n, magazine->object, more * sizeof *hand->object);
         set_n(hand, n + more);
-        stow(pool, magazine, 0);
+        pld_magazine_stow(pool, magazine, 0);
         return true;
 }
 
@@ -273,7 +144,7 @@ static void flush(struct polder_pool *pool, struct hand *hand)
 {
         uint32_t left = pld_load_relaxed(&hand->n) - pool->batch;
         set_n(hand, left);
-        common_put(pool, hand->object + left, pool->batch);
+        pld_magazines_put(pool, hand->object + left, pool->batch);
 }
 
 /* ---- Looking at what goes out and comes back ------------------------------------- */
@@ -331,7 +202,7 @@ static PLD_NOINLINE void *get_slow(struct polder_pool *pool, struct hand *hand)
         void *object;
         if (hand && refill(pool, hand))
                 return take_last(hand);
-        if (!hand && common_get(pool, &object, 1))
+        if (!hand && pld_magazines_get(pool, &object, 1))
                 return hand_out(object);
         errno = ENOMEM;
         return NULL;
@@ -349,7 +220,7 @@ static PLD_NOINLINE void put_slow(struct polder_pool *pool, struct hand *hand,
                                   void *const objects[], size_t n)
 {
         if (!hand || n > pool->batch) {
-                common_put(pool, objects, n);
+                pld_magazines_put(pool, objects, n);
                 return;
         }
         flush(pool, hand);
@@ -382,7 +253,7 @@ static PLD_NOINLINE int get_bulk_slow(struct polder_pool *pool, struct hand *han
         size_t from_hand = hand ? pld_load_relaxed(&hand->n) : 0;
         if (from_hand > n)
                 from_hand = n;
-        if (n > pool->count || !common_get(pool, objects, n - from_hand))
+        if (n > pool->count || !pld_magazines_get(pool, objects, n - from_hand))
                 return -ENOMEM;
         if (from_hand) {
                 uint32_t left = pld_load_relaxed(&hand->n) - (uint32_t)from_hand;
@@ -426,7 +297,7 @@ size_t polder_pool_available(struct polder_pool *pool)
 {
         size_t n = 0;
         for (uint32_t i = 0; i < pool->nmagazines; i++)
-                n += pld_load_relaxed(&magazine_at(pool, i)->n);
+                n += pld_load_relaxed(&pld_magazine_at(pool, i)->n);
         for (uint32_t i = 0; i < pool->nhands; i++)
                 n += pld_load_relaxed(&hand_at(pool, i)->n);
         return n < pool->count ? n : pool->count;
@@ -445,12 +316,12 @@ static void verify_objects(struct polder_pool *pool, void *const objects[], uint
         }
 }
 
-static uint32_t verify_stack(struct polder_pool *pool, struct stack *stack, uint32_t least,
+static uint32_t verify_stack(struct polder_pool *pool, struct pld_stack *stack, uint32_t least,
                              uint32_t most)
 {
         uint32_t number = (uint32_t)pld_load_relaxed(&stack->head), nfound = 0;
         for (; number; nfound++) {
-                struct magazine *magazine = magazine_at(pool, number - 1);
+                struct pld_magazine *magazine = pld_magazine_at(pool, number - 1);
                 uint32_t n = pld_load_relaxed(&magazine->n);
                 PLD_CHECK(number <= pool->nmagazines && nfound < pool->nmagazines);
                 PLD_CHECK(n >= least && n <= most); /* P3 */
@@ -496,7 +367,8 @@ static void plan_parts(struct plan *plan)
         plan->nmagazines = plan->count / plan->batch + 1 + MAGAZINES_MORE;
         plan->hand_bytes = (uint32_t)pld_round_up(
             sizeof(struct hand) + 2 * plan->batch * sizeof(void *), PLD_CACHE_LINE);
-        plan->magazine_bytes = (uint32_t)(sizeof(struct magazine) + plan->batch * sizeof(void *));
+        plan->magazine_bytes =
+            (uint32_t)(sizeof(struct pld_magazine) + plan->batch * sizeof(void *));
 }
 
 /* False: it is more than any memory. */
@@ -564,14 +436,14 @@ static void fill_magazines(struct polder_pool *pool)
 {
         uint32_t left = pool->count;
         for (uint32_t i = pool->nmagazines; i-- > 0;) {
-                struct magazine *magazine = magazine_at(pool, i);
+                struct pld_magazine *magazine = pld_magazine_at(pool, i);
                 uint32_t n = left % pool->batch ? left % pool->batch : left ? pool->batch : 0;
                 for (uint32_t k = 0; k < n; k++) {
                         void *object = (void *)(pool->start + --left * pool->stride);
                         *key_of(object) = pld_manual_key ^ (uintptr_t)object;
                         magazine->object[k] = object;
                 }
-                stow(pool, magazine, n);
+                pld_magazine_stow(pool, magazine, n);
         }
 }
 
@@ -658,18 +530,18 @@ void pld_pools_leave(void)
 static void recover_magazines(struct polder_pool *pool)
 {
         enum { LISTED = 1u << 31 };
-        struct stack *stacks[] = { &pool->full, &pool->partial, &pool->empty };
+        struct pld_stack *stacks[] = { &pool->full, &pool->partial, &pool->empty };
         for (unsigned i = 0; i < PLD_COUNT_OF(stacks); i++) {
                 uint32_t number = (uint32_t)pld_load_relaxed(&stacks[i]->head);
                 while (number) {
-                        struct magazine *magazine = magazine_at(pool, number - 1);
+                        struct pld_magazine *magazine = pld_magazine_at(pool, number - 1);
                         pld_or_relaxed(&magazine->n, LISTED);
                         number = pld_load_relaxed(&magazine->next);
                 }
         }
         for (uint32_t i = 0; i < pool->nmagazines; i++)
-                if (!(pld_and_relaxed(&magazine_at(pool, i)->n, ~(uint32_t)LISTED) & LISTED))
-                        stow(pool, magazine_at(pool, i), 0);
+                if (!(pld_and_relaxed(&pld_magazine_at(pool, i)->n, ~(uint32_t)LISTED) & LISTED))
+                        pld_magazine_stow(pool, pld_magazine_at(pool, i), 0);
 }
 
 void pld_pool_fork_child(void)
