@@ -101,9 +101,8 @@ static void *be_scanned_last(void *unused)
         return mine;
 }
 
-static void *be_scanned_first(void *unused)
+static void *be_scanned_first(void *give_births)
 {
-        (void)unused;
         cr_assert_eq(polder_thread_attach(), 0);
         polder_enter_();
         pld_store_release(&b_is_inside, true);
@@ -111,7 +110,7 @@ static void *be_scanned_first(void *unused)
         polder_leave_();
         while (!pld_thread_self()->black)
                 polder_safepoint();
-        give_birth();
+        ((void (*)(void))give_births)();
         pld_store_release(&meeting.b_is_scanned, true);
         poll_until(&meeting.is_over);
         return NULL;
@@ -179,7 +178,7 @@ static bool lives_on(struct plan what)
                 cr_assert_eq(pthread_create(&c, NULL, fill_when_scanned, NULL), 0);
                 await(&c_is_ready);
         }
-        cr_assert_eq(pthread_create(&b, NULL, be_scanned_first, NULL), 0);
+        cr_assert_eq(pthread_create(&b, NULL, be_scanned_first, (void *)give_birth), 0);
         await(&b_is_inside);
         collect_young();
         pld_store_release(&meeting.is_over, true);
@@ -267,31 +266,13 @@ Test(births, what_was_born_is_not_old_before_it_is_swept_nor_after, .timeout = 3
 
 /* ---- Spans ------------------------------------------------------------------------------- */
 
-static void *make_large_and_small(void *unused)
+/* Large ones, and spans that nobody uses any more when the next young cycle comes. */
+static void make_large_and_small(void)
 {
-        (void)unused;
         watch(1, polder_new_array(node_layout, 100000));
         for (int i = 0; i < 1000; i++)
                 node_new(NULL, 1);
         watch(2, node_new(NULL, 1));
-        return NULL;
-}
-
-/* Large ones, and spans that nobody uses any more when the next young cycle comes. */
-static void *make_while_marking(void *unused)
-{
-        (void)unused;
-        cr_assert_eq(polder_thread_attach(), 0);
-        polder_enter_();
-        pld_store_release(&b_is_inside, true);
-        spin_until(&meeting.a_is_armed);
-        polder_leave_();
-        while (!pld_thread_self()->black)
-                polder_safepoint();
-        make_large_and_small(NULL);
-        pld_store_release(&meeting.b_is_scanned, true);
-        poll_until(&meeting.is_over);
-        return NULL;
 }
 
 Test(births, spans_that_hold_some_are_swept_again, .timeout = 30)
@@ -303,7 +284,7 @@ Test(births, spans_that_hold_some_are_swept_again, .timeout = 30)
         cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
         pthread_create(&a, NULL, be_scanned_last, NULL);
         await(&a_is_ready);
-        pthread_create(&b, NULL, make_while_marking, NULL);
+        pthread_create(&b, NULL, be_scanned_first, (void *)make_large_and_small);
         await(&b_is_inside);
         collect_young();
         pld_store_release(&meeting.is_over, true);
