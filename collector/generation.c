@@ -82,6 +82,12 @@ static void age(enum kind kind, size_t before, size_t lived)
         pld_store_relaxed(&survival[kind], 0.5 * old + 0.5 * part);
 }
 
+/* A full cycle came first: perhaps as a young one was put off by what used to live. */
+static void forget(enum kind kind)
+{
+        pld_store_relaxed(&survival[kind], 0.5 * pld_load_relaxed(&survival[kind]));
+}
+
 static double hope(enum kind kind)
 {
         double part = 1 - pld_load_relaxed(&survival[kind]);
@@ -89,10 +95,10 @@ static double hope(enum kind kind)
 }
 
 /* What lives of both kinds alike makes no cycle late: there is less to be freed then, and
- * no less reason to free it. So hopes count by the higher one. */
+ * no less reason to free it. So hopes count by the higher one, of those that are there. */
 bool pld_generation_is_due(size_t allocated, size_t large, size_t nbytes)
 {
-        double of_small = hope(SMALL), of_large = hope(LARGE);
+        double of_small = allocated > large ? hope(SMALL) : 0, of_large = large ? hope(LARGE) : 0;
         double highest = of_small > of_large ? of_small : of_large;
         double sum = of_small * (double)less(allocated, large) + of_large * (double)large;
         return sum >= highest * (double)nbytes;
@@ -146,6 +152,9 @@ bool pld_generation_flip(const struct pld_survey *survey)
                 age(SMALL, less(survey->before, survey->before_large),
                     survey->marked - survey->marked_large);
                 age(LARGE, survey->before_large, survey->marked_large);
+        } else {
+                forget(SMALL);
+                forget(LARGE);
         }
         bool keep = wants_marks(survey) && !survey->is_full_due; /* G2 */
         pld_store_relaxed(&has_marks, keep);

@@ -634,6 +634,19 @@ static bool is_due(size_t small, size_t large, size_t room)
         return pld_generation_is_due((small + large) * PLD_MIB, large * PLD_MIB, room * PLD_MIB);
 }
 
+/* Else no young cycle comes any more to see that they live no longer. */
+Test(generation, what_used_to_live_puts_young_cycles_off_for_a_while_only)
+{
+        start_with_generations("1");
+        let_live(10, 0);
+        cr_expect_not(is_due(11, 1, 10));
+        cr_expect(is_due(10, 0, 10), "there are no others");
+        const struct pld_survey full = { .live = 1 << 30, .reference = 1 };
+        for (int i = 0; i < 5; i++)
+                cr_assert(pld_generation_flip(&full));
+        cr_expect(is_due(11, 1, 10));
+}
+
 Test(generation, large_objects_that_stay_do_not_hurry_young_cycles)
 {
         start_with_generations("1");
