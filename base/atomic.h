@@ -67,15 +67,4 @@ static inline void pld_pause(void)
 #endif
 }
 
-/* Asks for a line that will be written to. By its name, because for x86-64 in general compilers ask
- * as if it were to be read; processors that don't know the instruction pass over it. */
-static inline void pld_prefetch_to_write(const void *at)
-{
-#if defined(__x86_64__)
-        __asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)at));
-#else
-        __builtin_prefetch(at, 1);
-#endif
-}
-
 #endif

@@ -24,6 +24,7 @@
 
 #include "arena/sweep.h"
 #include "base/check.h"
+#include "base/prefetch.h"
 #include "collector/journal.h"
 #include "collector/tie.h"
 
@@ -307,7 +308,7 @@ void pld_mark_turn(struct pld_marker *marker)
                 struct candidate found = find_mark(map, marker->words[k]);
                 /* As one that may be written to, which most are not: but a marker that reads a
                  * line first, and then sets a bit, waits for another to let go of it. */
-                pld_prefetch_to_write((void *)found.word);
+                pld_prefetch_write((const void *)found.word);
                 all->word[k] = found.word;
                 all->index[k] = found.index;
                 all->at[k] = marker->words[k];
