@@ -86,11 +86,13 @@ static void shade_part(uintptr_t from, uintptr_t to, void *arg)
 
 static void step_scan(struct pld_thread *thread)
 {
+        void *newest = thread->tls->self[PLD_SELF_NEWEST];
         pld_stack_each(thread, shade_part, &thread->marker);
+        pld_shade_exact(&thread->marker, (uintptr_t)newest);
         if (thread->cache)
                 pld_bump_blacken(&thread->cache->bump);
         if (noting)
-                pld_journal_note_whole(&thread->journal, thread->tls->self[PLD_SELF_NEWEST]);
+                pld_journal_note_whole(&thread->journal, newest);
         thread->black = true;
         thread->tls->shading = PLD_SHADE_OLD | noting | pld_rules_shading;
 }

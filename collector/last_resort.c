@@ -24,7 +24,7 @@
 #include "collector/safepoint.h"
 #include "collector/thread.h"
 
-enum { COLLECTIONS_MOST = 8 };
+enum { COLLECTIONS_MOST = 32 };
 enum { FREE, TAKEN, WANTED };
 
 static _Atomic uint32_t turn; /* L1; a futex */
@@ -62,12 +62,20 @@ void pld_last_resort_fork_child(void)
         pld_store_relaxed(&turn, FREE); /* who had it is not there */
 }
 
-/* True: a collection, begun after now, freed so much, whoever has it by now. */
-static bool collect(size_t nbytes)
+static uint64_t swept(void)
 {
-        uint64_t before = pld_load_relaxed(&pld_swept_bytes);
-        return polder_collect(POLDER_STOP_THE_WORLD) == 0 &&
-               pld_load_relaxed(&pld_swept_bytes) - before >= nbytes;
+        return pld_load_relaxed(&pld_swept_bytes);
+}
+
+/* True: so much was freed since the last look, whoever has it by now, by a collection that
+ * began after now or by one that ended before it: where cycles run all the time, the one
+ * before may have left nothing. */
+static bool collect(struct pld_last_resort *resort, size_t nbytes)
+{
+        bool collected = polder_collect(POLDER_STOP_THE_WORLD) == 0;
+        uint64_t before = resort->swept;
+        resort->swept = swept();
+        return collected && resort->swept - before >= nbytes;
 }
 
 bool pld_last_resort_try(struct pld_last_resort *resort, size_t nbytes)
@@ -77,15 +85,17 @@ bool pld_last_resort_try(struct pld_last_resort *resort, size_t nbytes)
                 return false; /* L2 */
         if (step == 0) {
                 take_turn(resort);
+                resort->swept = swept();
                 pld_manual_reclaim();
                 pld_heaps_reclaim();
                 return true; /* who had the turn before may have freed enough */
         }
         /* The first may free less and be enough: what ends a run, and joins its neighbours. */
-        return step <= COLLECTIONS_MOST && (collect(nbytes) || step == 1);
+        return step <= COLLECTIONS_MOST && (collect(resort, nbytes) || step == 1);
 }
 
 bool pld_last_resort_for_malloc(unsigned nbefore)
 {
-        return nbefore < COLLECTIONS_MOST && collect(1);
+        struct pld_last_resort resort = { .swept = swept() };
+        return nbefore < COLLECTIONS_MOST && collect(&resort, 1);
 }

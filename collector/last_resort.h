@@ -10,10 +10,11 @@
 struct pld_last_resort {
         unsigned nsteps;
         bool has_turn;
+        uint64_t swept; /* by the last look */
 };
 
-/* Outside of Polder, after nbytes were refused. True: something has become free since; try
- * again. False: there is nothing to hope for. May take as long as several collections. */
+/* Outside of Polder, after nbytes were refused. True: something has become free since.
+ * False: the try after this one is the last. May take as long as several collections. */
 bool pld_last_resort_try(struct pld_last_resort *resort, size_t nbytes);
 /* After the last try, whatever came of it. */
 void pld_last_resort_end(struct pld_last_resort *resort);

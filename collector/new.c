@@ -237,10 +237,11 @@ static PLD_NOINLINE void *new_large(struct pld_shape *shape, size_t nbytes, int 
         struct pld_stall_span stall = pld_stall_begin();
         unsigned on = slice < 0 ? slice_now(self) : (unsigned)slice;
         struct pld_last_resort resort = { 0 };
-        struct pld_span *span;
-        do
-                span = large_span(self, shape, nbytes, on, slice >= 0); /* N1 */
-        while (!span && large_resort_try(&resort, nbytes)); /* N3 */
+        struct pld_span *span = large_span(self, shape, nbytes, on, slice >= 0); /* N1 */
+        for (bool hope = true; !span && hope;) { /* N3 */
+                hope = large_resort_try(&resort, nbytes);
+                span = large_span(self, shape, nbytes, on, slice >= 0);
+        }
         pld_last_resort_end(&resort);
         if (!span)
                 return no_memory(ENOMEM);

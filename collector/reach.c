@@ -137,7 +137,7 @@ void pld_reach_rest(struct pld_reach *reach)
 /* One past the end of another, as in pld_shade_stack(). */
 static bool keeps_the_one_before(const struct pld_root *root)
 {
-        return root->kind >= PLD_ROOT_STACK;
+        return root->kind >= PLD_ROOT_STACK && root->kind < PLD_ROOT_NEWEST;
 }
 
 void pld_reach_root(struct pld_reach *reach, const struct pld_root *root)
@@ -167,8 +167,6 @@ static enum pld_root_kind kind_of(uintptr_t slot)
         const struct pld_thread *thread = walk.thread;
         if (slot - (uintptr_t)&thread->registers < sizeof thread->registers)
                 return PLD_ROOT_REGISTER;
-        if (slot == (uintptr_t)&thread->tls->self[PLD_SELF_NEWEST])
-                return PLD_ROOT_NEWEST;
         bool own = slot >= thread->stack_low && slot < thread->stack_base;
         return own ? PLD_ROOT_STACK : PLD_ROOT_OTHER_STACK;
 }
@@ -188,10 +186,21 @@ __attribute__((no_sanitize("address", "thread"))) static void each_stack_word(ui
         }
 }
 
+static void visit_newest(const struct pld_thread *thread)
+{
+        void **slot = &thread->tls->self[PLD_SELF_NEWEST];
+        struct pld_root root = { .kind = PLD_ROOT_NEWEST, .exact = true, .thread = thread->id };
+        root.word = (uintptr_t)*slot;
+        root.slot = (uintptr_t)slot;
+        if (root.word)
+                walk.visit(&root, walk.arg);
+}
+
 static void each_thread(struct pld_thread *thread)
 {
         walk.thread = thread;
         pld_stack_each(thread, each_stack_word, NULL);
+        visit_newest(thread);
 }
 
 void pld_threads_roots_each_locked(pld_root_visit visit, void *arg)

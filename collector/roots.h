@@ -18,7 +18,7 @@ enum pld_root_kind {
         PLD_ROOT_STACK,         /* a thread's */
         PLD_ROOT_OTHER_STACK,   /* that a thread stands on: a fiber's, a signal's */
         PLD_ROOT_REGISTER,
-        PLD_ROOT_NEWEST         /* a thread's newest object */
+        PLD_ROOT_NEWEST         /* a thread's newest object: exact */
 };
 
 struct pld_root {

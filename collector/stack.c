@@ -100,15 +100,27 @@ static uintptr_t own_stack_bottom(const struct pld_thread *thread)
         return at;
 }
 
+/* Without the word that says what the thread's newest object is: thread-local variables, too,
+ * lie between a stack's ends, and that one is more than a word that may be anything. */
+static void visit_but_newest(const struct pld_thread *thread, uintptr_t from, uintptr_t to,
+                             pld_stack_visit visit, void *arg)
+{
+        uintptr_t newest = (uintptr_t)&thread->tls->self[PLD_SELF_NEWEST];
+        if (newest < from || newest >= to) {
+                visit(from, to, arg);
+                return;
+        }
+        visit(from, newest, arg);
+        visit(newest + sizeof(void *), to, arg);
+}
+
 void pld_stack_each(struct pld_thread *thread, pld_stack_visit visit, void *arg)
 {
         if (pld_thread_is_away(pld_load_relaxed(&thread->state)))
                 return;
         uintptr_t registers = (uintptr_t)&thread->registers;
         visit(registers, registers + sizeof thread->registers, arg);
-        visit(thread->sp, thread->stack_end, arg);
+        visit_but_newest(thread, thread->sp, thread->stack_end, visit, arg);
         if (pld_unlikely(thread->stack_end != thread->stack_base)) /* T6 */
-                visit(own_stack_bottom(thread), thread->stack_base, arg);
-        uintptr_t newest = (uintptr_t)&thread->tls->self[PLD_SELF_NEWEST];
-        visit(newest, newest + sizeof(uintptr_t), arg);
+                visit_but_newest(thread, own_stack_bottom(thread), thread->stack_base, visit, arg);
 }

@@ -14,7 +14,7 @@ bool pld_stack_stand_try(struct pld_thread *self, uintptr_t sp);
 void pld_stack_stand(struct pld_thread *self, uintptr_t sp);
 
 /* Inside a step or while the thread is held: every word of its stack and
- * registers that may be a pointer. Of one that runs elsewhere: none. */
+ * registers that may be a pointer, but for its newest object's. Of one that runs elsewhere: none. */
 typedef void (*pld_stack_visit)(uintptr_t from, uintptr_t to, void *arg);
 void pld_stack_each(struct pld_thread *thread, pld_stack_visit visit, void *arg);
 

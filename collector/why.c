@@ -180,8 +180,10 @@ static void find_root(const struct pld_root *root, void *arg)
         if (turn_of(question, root) != question->turn ||
             !pld_root_leads_to(root, question->chain.step[0].object))
                 return;
-        /* A word of a registered stack tells more as one of the thread that is on it. */
-        if (!found->word || (root->kind == PLD_ROOT_OTHER_STACK && root->slot == found->slot))
+        /* A registered stack tells more as that of the thread which stands on it, even if words
+         * below that thread's frames lead there, too. */
+        if (!found->word || (root->kind == PLD_ROOT_OTHER_STACK && found->kind == PLD_ROOT_RANGE &&
+                             root->slot - found->holder < found->nbytes))
                 *found = *root;
 }
 

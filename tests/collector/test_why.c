@@ -240,7 +240,31 @@ Test(why, stacks_and_registers_of_threads_are_roots_with_the_threads_number, .ti
 #endif
 }
 
-#if !defined(__SANITIZE_ADDRESS__) /* with which a root is named first, now and then */
+static PLD_NOINLINE void make_two(void)
+{
+        hide(0, polder_new(node_layout));
+        hide(1, polder_new(node_layout));
+}
+
+static void hold_newest_of_two(struct hold *hold)
+{
+        far_down((void *)make_two);
+        polder_blocking_begin();
+        spin(hold);
+        polder_blocking_end();
+}
+
+/* It is known to be an object's first byte, unlike a word of a stack. */
+Test(why, the_newest_object_keeps_not_the_one_before_it, .timeout = 60, .disabled = LOOSE_REGISTERS)
+{
+        pid_t id;
+        int error;
+        start();
+        ask_while(hold_newest_of_two, &error, &id);
+        cr_assert_eq(~hidden[1], ~hidden[0] + polder_size_of((void *)~hidden[1]));
+        cr_expect_eq(error, -ENOENT, "%s", said);
+}
+
 static void hold_on_a_fiber(struct hold *hold)
 {
         switch_to_fiber(hold, hold_known, true);
@@ -256,7 +280,34 @@ Test(why, a_fibers_stack_is_the_threads_while_that_stands_on_it, .timeout = 60)
         cr_expect(id > 0 && id == holder_id, "%s", said);
         EXPECT_SAID(":\n  thread %d: its other stack that it stands on, at 0x", id);
 }
-#endif
+
+static PLD_NOINLINE void leave_below(struct hold *hold)
+{
+        void *volatile far[512];
+        for (size_t i = 0; i < PLD_COUNT_OF(far); i++)
+                far[i] = (void *)~hold->hidden;
+}
+
+static void hold_on_a_fiber_and_below(struct hold *hold)
+{
+        leave_below(hold);
+        hold_known(hold);
+}
+
+static void hold_on_a_fiber_twice(struct hold *hold)
+{
+        switch_to_fiber(hold, hold_on_a_fiber_and_below, true);
+}
+
+Test(why, so_it_is_where_words_below_its_frames_lead_there_too, .timeout = 60)
+{
+        pid_t id;
+        int error;
+        start();
+        ask_while(hold_on_a_fiber_twice, &error, &id);
+        cr_expect_eq(error, 0);
+        EXPECT_SAID(":\n  thread %d: its other stack that it stands on, at 0x", id);
+}
 
 /* ---- The asker -------------------------------------------------------------------- */
 
