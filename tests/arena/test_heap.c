@@ -1,6 +1,6 @@
 #include "tests/arena/arena_test.h"
 
-#include "arena/heap.h"
+#include "arena/heap_inside.h"
 #include "base/random.h"
 
 #include <polder/arena.h>
@@ -509,6 +509,34 @@ static int child(void *arg)
         polder_heap_destroy(heap);
         heap = polder_heap_create(-1);
         return heap && polder_heap_malloc(heap, 100) ? 0 : 2;
+}
+
+static _Atomic bool is_inside;
+
+/* As a thread that is in the middle of something when another one forks. */
+static void *be_inside(void *arg)
+{
+        struct polder_heap *heap = arg;
+        pld_lock(&heap->shards[0]->lock);
+        pld_store_release(&is_inside, true);
+        usleep(50000);
+        pld_store_release(&is_inside, false);
+        pld_unlock(&heap->shards[0]->lock);
+        return NULL;
+}
+
+Test(heap, a_fork_waits_for_who_is_inside_a_heap, .timeout = 60)
+{
+        pthread_t thread;
+        struct polder_heap *heap = start();
+        cr_assert_eq(pthread_create(&thread, NULL, be_inside, heap), 0);
+        while (!pld_load_acquire(&is_inside))
+                sched_yield();
+        pld_heap_fork_prepare();
+        cr_expect_not(pld_load_acquire(&is_inside));
+        pld_heap_fork_done();
+        pthread_join(thread, NULL);
+        finish(heap);
 }
 
 Test(heap, a_forked_child_has_heaps_while_threads_used_them_in_the_parent, .timeout = 300)

@@ -1,6 +1,6 @@
 #include "tests/arena/arena_test.h"
 
-#include "arena/pool.h"
+#include "arena/pool_inside.h"
 #include "base/random.h"
 
 #include <polder/arena.h>
@@ -474,6 +474,33 @@ Test(pool, a_forked_child_has_what_its_parents_threads_had_at_hand)
         pld_pool_verify(pool);
         pld_store_relaxed(&arena_test_over, true);
         pthread_join(thread, NULL);
+}
+
+static uint32_t magazines_on(const struct polder_pool *pool, const struct pld_stack *stack)
+{
+        uint32_t n = 0, number = (uint32_t)pld_load_relaxed(&stack->head);
+        for (; number; n++)
+                number = pld_load_relaxed(&pld_magazine_at(pool, number - 1)->next);
+        return n;
+}
+
+/* What a thread had in its hands at the fork is nobody's in the child, but the magazine it was in
+ * is wanted there: without it one would be waited for that never comes (P4). */
+Test(pool, a_forked_child_has_the_magazines_that_threads_were_carrying)
+{
+        arena_test_start(1);
+        struct polder_pool *pool = make(2000, 16);
+        struct pld_magazine *carried[2] = { pld_magazine_find(pool), pld_magazine_find(pool) };
+        cr_assert(carried[0] && carried[1]);
+        size_t nout = pld_load_relaxed(&carried[0]->n) + pld_load_relaxed(&carried[1]->n);
+        pld_pool_fork_prepare();
+        pld_pool_fork_done();
+        pld_pool_fork_child();
+        cr_expect_eq(magazines_on(pool, &pool->full) + magazines_on(pool, &pool->partial) +
+                         magazines_on(pool, &pool->empty),
+                     pool->nmagazines);
+        cr_expect_eq(polder_pool_in_use(pool), nout);
+        pld_pool_verify(pool);
 }
 
 /* Between the stacks most of the time. */
