@@ -11,7 +11,7 @@
  * A holds the cycle open, armed and not yet scanned. B has been scanned, and makes the inner
  * object, black from its birth, which somebody or nobody refers to: that is, in the end, A's outer
  * object or C's, or one that is old. After the cycle B and its stack are gone. */
-enum { INNER = 8, MANY = 4000 };
+enum { OUTER = 7, INNER = 8, MANY = 4000 };
 
 struct plan {
         bool is_stored;       /* into an old object, by B, */
@@ -20,6 +20,7 @@ struct plan {
         bool a_is_old;        /* which is old, and was the newest at the last flip, */
         bool is_conservative; /* or has words that may be anything */
         bool c_fills;         /* its newest object, after that was traced */
+        bool a_drops;         /* its outer object, after it stored into it, before its scan */
 };
 
 static struct plan plan;
@@ -41,6 +42,17 @@ static __attribute__((noinline)) void fill_outer(void)
         char far[64 << 10];
         __asm__ __volatile__("" : : "r"(far) : "memory");
         ((struct node *)~outer)->next = (struct node *)~inner;
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+}
+
+/* As a store does, but stays inside. */
+static __attribute__((noinline)) void store_into_outer(void)
+{
+        char far[64 << 10];
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+        struct node *node = (struct node *)~outer;
+        pld_journal_note_birth(&pld_thread_self()->journal, (void **)&node->next, (void *)~inner);
+        node->next = (struct node *)~inner;
         __asm__ __volatile__("" : : "r"(far) : "memory");
 }
 
@@ -68,6 +80,8 @@ static void act_while_b_is_scanned(void)
 {
         if (plan.a_fills)
                 fill_outer();
+        if (plan.a_drops)
+                store_into_outer();
         forget_newest();
 }
 
@@ -76,9 +90,11 @@ static void *be_scanned_last(void *unused)
         (void)unused;
         struct node *volatile mine = NULL;
         cr_assert_eq(polder_thread_attach(), 0);
-        if (plan.a_fills) {
+        if (plan.a_fills || plan.a_drops) {
                 make_disguised(&outer);
                 mine = (struct node *)~outer;
+                if (plan.a_drops)
+                        watch(OUTER, (void *)~outer);
         }
         pld_store_release(&a_is_ready, true);
         if (plan.a_is_old)
@@ -89,6 +105,8 @@ static void *be_scanned_last(void *unused)
         pld_store_release(&meeting.a_is_armed, true);
         spin_until(&meeting.b_is_scanned);
         act_while_b_is_scanned();
+        if (plan.a_drops)
+                mine = NULL;
         polder_leave_(); /* and is scanned */
         if (plan.c_fills) {
                 while (!pld_thread_self()->black)
@@ -152,6 +170,12 @@ static void *make_old(void *unused)
         return NULL;
 }
 
+static void *fill_what_died(void *unused)
+{
+        fill_outer();
+        return unused;
+}
+
 static void collect_young(void)
 {
         uint64_t before = stats_now().young_cycles;
@@ -184,6 +208,10 @@ static bool lives_on(struct plan what)
         pld_store_release(&meeting.is_over, true);
         pthread_join(b, NULL);
         cr_expect(is_alive(INNER), "born black");
+        if (plan.a_drops) {
+                cr_expect_not(is_alive(OUTER));
+                on_a_thread(fill_what_died, NULL); /* as whatever gets the cell next may do */
+        }
         collect_young();
         bool lives = is_alive(INNER);
         collect_young();
@@ -228,6 +256,12 @@ Test(births, what_is_in_an_object_that_was_traced_stays, .timeout = 30)
 Test(births, what_was_filled_into_an_object_that_is_old_already_stays, .timeout = 30)
 {
         cr_expect(lives_on((struct plan){ .a_fills = true, .a_is_old = true }));
+}
+
+/* J5 */
+Test(births, what_only_an_object_leads_to_that_died_with_its_slot_noted_goes, .timeout = 30)
+{
+        cr_expect_not(lives_on((struct plan){ .a_drops = true }));
 }
 
 /* ---- Between the flip and the sweep -------------------------------------------------------- */

@@ -43,6 +43,25 @@ Test(stack, a_pointer_to_the_end_on_a_stack_keeps_an_object, .timeout = 60)
         expect_kept(hold_the_end);
 }
 
+/* As if it had just been made, and its address were nowhere else. */
+static __attribute__((noinline)) void make_it_the_newest(struct hold *hold)
+{
+        polder_thread_.self[PLD_SELF_NEWEST] = (void *)~hold->hidden;
+}
+
+static void hold_as_the_newest(struct hold *hold)
+{
+        make_it_the_newest(hold);
+        pld_store_release(&hold->ready, true);
+        poll_until(&hold->done);
+}
+
+Test(stack, a_threads_newest_object_is_kept, .timeout = 60)
+{
+        collected_start();
+        expect_kept(hold_as_the_newest);
+}
+
 #if defined(__x86_64__)
 /* No call, no memory: the pointer is in one register while it lasts. */
 #define SPIN_WITH(constraint, hold)                                                                \
