@@ -88,7 +88,7 @@ uint64_t run_shift(const struct setting *setting)
 
 /* --- shrink ------------------------------------------------------------------------------ */
 
-enum { RUN = 1000, RUNS = 10, ONE_IN = 100, NIGHTS_WORK = 1000 };
+enum { RUN = 1000, RUNS = 10, ONE_IN = 100 };
 
 static bool survives(const struct setting *setting, size_t i, struct random *random)
 {
@@ -98,12 +98,11 @@ static bool survives(const struct setting *setting, size_t i, struct random *ran
 }
 
 /* A little of everything, then a rest. */
-static void nights_work(const uint32_t *sizes, struct random *random)
+static void nights_work(void *blocks[], size_t n, const uint32_t *sizes, struct random *random)
 {
-        void *blocks[NIGHTS_WORK];
-        for (size_t i = 0; i < NIGHTS_WORK; i++)
+        for (size_t i = 0; i < n; i++)
                 blocks[i] = get(any_of(sizes, random));
-        for (size_t i = 0; i < NIGHTS_WORK; i++)
+        for (size_t i = 0; i < n; i++)
                 put(blocks[i]);
         rest(0.01);
 }
@@ -111,10 +110,11 @@ static void nights_work(const uint32_t *sizes, struct random *random)
 static void decay(const struct setting *setting, const uint32_t *sizes, size_t live)
 {
         struct random random = random_of(37);
+        void **blocks = own_array(setting->blocks, sizeof *blocks);
         struct timespec from, now;
         clock_gettime(CLOCK_MONOTONIC, &from);
         for (double passed = 0, next = 0.5; passed < setting->seconds;) {
-                nights_work(sizes, &random);
+                nights_work(blocks, setting->blocks, sizes, &random);
                 clock_gettime(CLOCK_MONOTONIC, &now);
                 passed =
                     (double)(now.tv_sec - from.tv_sec) + (double)(now.tv_nsec - from.tv_nsec) / 1e9;
@@ -125,7 +125,7 @@ static void decay(const struct setting *setting, const uint32_t *sizes, size_t l
         }
 }
 
-/* An operation: malloc. Pattern: clustered or scattered. */
+/* An operation: malloc. Pattern: clustered or scattered; blocks: of a night's work. */
 uint64_t run_shrink(const struct setting *setting)
 {
         static uint32_t sizes[SIZES];
