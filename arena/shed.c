@@ -3,7 +3,9 @@
  * What is idle for long goes whole: BUSY while it does, the oldest first (page_heap.c, P2
  * and P3), unless it is reserved. Of TAKEN huge pages with much room the free pages go:
  * they are borrowed, that is taken, until the kernel has them, and are lazy and zero when
- * they come back (P5, P6). Those with half of their pages free are the first. */
+ * they come back (P5, P6). Those with half of their pages free are the first. A slack of free
+ * pages stays so that huge pages are not broken for little; of those that are base pages
+ * in truth nothing is broken, and all of them go. */
 #include "arena/page_heap_inside.h"
 
 #include "arena/extent.h"
@@ -139,9 +141,14 @@ static bool drop(void *arg)
         return gone;
 }
 
-/* The next huge page from *cursor on with `least` loose pages. */
+static bool is_small(const struct pld_huge *huge) /* whatever the kernel may do */
+{
+        return pld_huge_kind(huge) == PLD_BACKING_BASE && !huge->advised;
+}
+
+/* The next huge page from *cursor on with `least` loose pages; small: of base pages. */
 static struct pld_huge *next_sparse_locked(struct pld_page_heap *heap, size_t *cursor, size_t least,
-                                           uint64_t before_ns)
+                                           uint64_t before_ns, bool small)
 {
         for (;;) {
                 size_t i = pld_bits_find(heap->away, *cursor, heap->nhuge, true);
@@ -150,7 +157,7 @@ static struct pld_huge *next_sparse_locked(struct pld_page_heap *heap, size_t *c
                 *cursor = i + 1;
                 struct pld_huge *huge = &heap->huge[i];
                 if (huge->state == PLD_HUGE_TAKEN && huge->nloose >= least &&
-                    huge->given_ns <= before_ns)
+                    huge->given_ns <= before_ns && (!small || is_small(huge)))
                         return huge;
         }
 }
@@ -160,9 +167,8 @@ static bool shed_next(struct pld_page_heap *heap, size_t *cursor, size_t least, 
 {
         struct shed shed;
         pld_lock(&heap->lock);
-        struct pld_huge *huge = NULL;
-        if (all || heap->surplus)
-                huge = next_sparse_locked(heap, cursor, least, before_ns);
+        bool small = !all && !heap->surplus;
+        struct pld_huge *huge = next_sparse_locked(heap, cursor, least, before_ns, small);
         if (huge)
                 borrow_locked(heap, huge, &shed);
         pld_unlock(&heap->lock);

@@ -47,6 +47,40 @@ Test(shed, thin_huge_pages_shed_what_is_free)
         pld_page_heap_verify();
 }
 
+/* Less than the slack is free; bytes that go. */
+static size_t shed_few(bool populated)
+{
+        enum { FEW = 8 };
+        struct pld_run left, few;
+        size_t there;
+        arena_test_start(1);
+        cr_assert_eq(pld_page_heap_alloc(0, PLD_HUGE_PAGES - FEW, PLD_PAGE_BYTES, populated, &left),
+                     0);
+        cr_assert_eq(pld_page_heap_alloc(0, FEW, PLD_PAGE_BYTES, populated, &few), 0);
+        memset((void *)left.at, 1, left.npages * PLD_PAGE_BYTES);
+        memset((void *)few.at, 1, FEW * PLD_PAGE_BYTES);
+        pld_page_heap_free(few);
+        cr_expect_eq(pld_page_heap_spare_bytes(), 0);
+        cr_expect_eq(pld_page_heap_shed(0, false), 0, "they were given back a moment ago");
+        size_t nbytes = pld_page_heap_shed(UINT64_MAX, false);
+        cr_assert_eq(pld_os->resident((void *)few.at, FEW * PLD_PAGE_BYTES, &there), 0);
+        cr_expect_eq(there, FEW * PLD_PAGE_BYTES - nbytes);
+        cr_expect_eq(*(char *)left.at, 1);
+        pld_page_heap_verify();
+        return nbytes;
+}
+
+Test(shed, of_base_pages_all_that_is_free_goes)
+{
+        cr_expect_eq(shed_few(false), 8 * PLD_PAGE_BYTES);
+}
+
+Test(shed, a_huge_page_is_not_broken_for_a_few)
+{
+        cr_expect_eq(shed_few(true), 0);
+        cr_expect_eq(pld_page_heap_huge_bytes(), PLD_HUGE_BYTES);
+}
+
 Test(shed, what_is_reserved_or_of_a_pool_is_kept_whole)
 {
         struct pld_run left[THIN];
