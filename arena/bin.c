@@ -27,9 +27,13 @@
  * N6  a bin's size is what frees may fill it to. Who only takes, as for what stays or what
  *     others free, would come back for every few: such a bin is lent more room at each refill,
  *     to hold what it then takes from one or two spans. The first time that frees
- *     fill it, that is over: blocks from anywhere would keep as many spans. */
+ *     fill it, that is over: blocks from anywhere would keep as many spans.
+ * N7  a thread that has given back much without a refill of any bin is shrinking: bins of
+ *     blocks whose pages could go back are less than what they were at first, from
+ *     the next time on that they are full. They grow again as ever. */
 #include "arena/bin.h"
 
+#include "arena/blocks.h"
 #include "arena/cache.h"
 #include "arena/extent.h"
 #include "arena/large.h"
@@ -45,6 +49,7 @@ enum {
         BIN_LEAST = 4, BIN_MOST = 1024, WIDE_MOST = 8192,
         LENT_BYTES = 16 << 10, LENT_MOST = 256, /* in a bin with what it is lent (N6) */
         GROWN_BYTES = 2 << 20, /* in the blocks that all bins could hold, beyond a bin's first */
+        SHRINK_BYTES = 128 << 20, SHRINK_SHARE = 4, /* given back; and of a bin's first limit (N7) */
         FIRST_BYTES = 64 << 10, FIRST_MOST = 8, /* a bin's limit before it has grown, at least 1 */
         SHARED_LEAST = 64, SHARED_MOST = 4096, /* bytes: other blocks of others are not kept */
         OUT_MOST = 64,        /* blocks of a span in an outbox, and bytes in them */
@@ -258,6 +263,13 @@ static unsigned take(struct pld_cache *cache, unsigned class, struct pld_block *
         return pld_manual_take(cache, class, to, most, true);
 }
 
+/* Of a bin of that size, in the sum of grown_bytes. */
+static size_t grown_of(unsigned class, size_t size)
+{
+        size_t first = first_room_of(class);
+        return size > first ? (size - first) * pld_classes[class].nbytes : 0;
+}
+
 static bool claim_grown(struct pld_bins *bins, size_t nbytes)
 {
         if (bins->grown_bytes + nbytes > GROWN_BYTES)
@@ -277,7 +289,8 @@ static bool grow_try(struct pld_bins *bins, unsigned class)
         size_t nbytes = (to - size) * pld_classes[class].nbytes;
         if (to == size || !bins->refilled[class])
                 return false;
-        if (!(size < room ? claim_grown(bins, nbytes) : claim_extra(bins, nbytes)))
+        if (!(size < room ? claim_grown(bins, grown_of(class, to) - grown_of(class, size))
+                          : claim_extra(bins, nbytes)))
                 return false;
         if (size == room && !widen_try(bins, class)) {
                 return_extra(bins, nbytes);
@@ -319,7 +332,26 @@ struct pld_block *pld_bin_refill(struct pld_cache *cache, unsigned class)
                 bin->top = bin->floor + n - 1;
         to[n - 1]->key = 0;
         cache->bins.refilled[class] = true;
+        cache->bins.given_bytes = 0;
         return to[n - 1];
+}
+
+/* N7. After what a full bin gave back; true: a span was released. */
+static bool shrink_try(struct pld_cache *cache, unsigned class)
+{
+        struct pld_bins *bins = &cache->bins;
+        struct pld_bin *bin = &bins->bin[class];
+        size_t to = pld_div_up(first_room_of(class), SHRINK_SHARE);
+        if (bins->given_bytes < SHRINK_BYTES || !pld_blocks_can_be_lent(class))
+                return false;
+        narrow(cache, class);
+        size_t size = size_of(bins, class), held = (size_t)(bin->top - bin->floor);
+        if (size <= to)
+                return false;
+        bool released = put_back_oldest(cache, class, held < to ? 0 : held - to + 1);
+        bins->grown_bytes -= grown_of(class, size) - grown_of(class, to);
+        bin->limit = bin->floor + to;
+        return released;
 }
 
 bool pld_bin_free_full(struct pld_cache *cache, unsigned class, struct pld_block *block)
@@ -332,8 +364,11 @@ bool pld_bin_free_full(struct pld_cache *cache, unsigned class, struct pld_block
                 return pld_manual_put_back(cache, class, &block, 1);
         lend(&cache->bins, class, 0);
         size_t most = grow_try(&cache->bins, class) ? size_of(&cache->bins, class) - 1 : size / 2;
-        if (held > most)
+        if (held > most) {
                 released = put_back_oldest(cache, class, held - most);
+                cache->bins.given_bytes += (held - most) * pld_classes[class].nbytes;
+                released |= shrink_try(cache, class);
+        }
         *bin->top++ = block;
         return released;
 }
@@ -425,6 +460,6 @@ void pld_bins_init(struct pld_bins *bins)
         memset(bins->lent, 0, sizeof bins->lent);
         memset(bins->out, 0, sizeof bins->out);
         memset(bins->large, 0, sizeof bins->large);
-        bins->large_bytes = bins->grown_bytes = 0;
+        bins->large_bytes = bins->grown_bytes = bins->given_bytes = 0;
         return_extra(bins, bins->extra_bytes); /* of a thread that a fork left behind */
 }

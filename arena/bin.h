@@ -33,6 +33,7 @@ struct pld_bins {
         size_t large_bytes;                     /* of these */
         size_t grown_bytes;                     /* what bins may hold more than at first */
         size_t extra_bytes;                     /* and what beyond their room */
+        size_t given_bytes;                     /* went back from full bins since a refill (N7) */
         struct pld_block **slots; /* const: what the bins lie in; NULL: nothing is kept here */
         struct pld_block **wide[PLD_NCLASSES]; /* what wide ones lie in; NULL until needed */
 };

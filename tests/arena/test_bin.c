@@ -34,7 +34,7 @@ static void free_a_span(void **blocks)
 
 static struct pld_bin *bin_of(size_t nbytes)
 {
-        return &pld_cache_mine->bins.bin[pld_class_of(nbytes)];
+        return &pld_cache_mine->bins.bin[pld_class_of_block(nbytes)];
 }
 
 static size_t nbinned(size_t nbytes)
@@ -399,6 +399,46 @@ Test(bin, a_bin_of_large_blocks_begins_with_one_and_works)
 }
 
 /* ---- What is lent (N6) */
+
+enum { NSOME = 64, NMUCH = 2400, SOME_BYTES = 16 << 10, MUCH_BYTES = 64 << 10 };
+
+static void take_all(void *blocks[], size_t n, size_t nbytes)
+{
+        for (size_t i = 0; i < n; i++)
+                blocks[i] = polder_malloc(nbytes);
+}
+
+static void free_all(void *blocks[], size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                polder_free(blocks[i]);
+}
+
+Test(bin, who_gives_back_much_and_takes_nothing_keeps_little) /* N7 */
+{
+        static void *some[NSOME], *much[NMUCH];
+        arena_test_start(1);
+        take_all(much, NMUCH, MUCH_BYTES);
+        take_all(some, NSOME, SOME_BYTES);
+        free_all(some, NSOME);
+        size_t usual = nbinned(SOME_BYTES);
+        cr_expect_gt(usual, 2);
+        take_all(some, NSOME, SOME_BYTES);
+        free_all(much, NMUCH);
+        free_all(some, NSOME);
+        cr_expect_leq(nbinned(SOME_BYTES), 1);
+        cr_expect_leq(nbinned(MUCH_BYTES), 1);
+        cr_expect_eq(pld_cache_mine->bins.grown_bytes, 0);
+        cr_expect_eq(pld_cache_mine->bins.extra_bytes, 0);
+        for (int i = 0; i < 4; i++) {
+                take_all(some, NSOME, SOME_BYTES);
+                free_all(some, NSOME);
+        }
+        cr_expect_geq(nbinned(SOME_BYTES), usual, "it grows again");
+        pld_manual_verify(pld_cache_mine);
+        pld_manual_reclaim();
+        arena_test_nothing_left();
+}
 
 Test(bin, who_only_takes_is_given_more_at_a_time)
 {
