@@ -14,7 +14,10 @@
  * W3  a compare-exchange shades what it expects and what it would store before it
  *     tries; when it fails that keeps two objects for one cycle too long.
  * W4  with generations, between cycles and in young ones, a slot that was stored into is noted
- *     down if it has to be (journal.h), after the write and before Polder is left. */
+ *     down if it has to be (journal.h), after the write and before Polder is left.
+ * W5  what is to be shaded is only noted, and is shaded with what is noted after it (mark.c,
+ *     M5). It has been noted when Polder is left; so the flush that follows, and with it the stop
+ *     before the flip, finds it. Until then nobody asks whether it is marked yet. */
 #include "collector/cycle.h"
 #include "collector/rules.h"
 #include "collector/safepoint.h"
@@ -25,10 +28,10 @@
 
 #include <string.h>
 
+/* W5. */
 static void shade(struct pld_thread *self, void *value)
 {
-        if (value)
-                pld_shade_word(&self->marker, (uintptr_t)value);
+        pld_note_word(&self->marker, (uintptr_t)value);
 }
 
 /* The thread, attached now if it was not; NULL where it can't be. */

@@ -19,7 +19,11 @@
  *     (arena/form.h); the span is looked at for objects whose form has no pattern, and for
  *     words that may be anything.
  * M4  a reference that was sent home is marked by whoever takes it, a thief of another
- *     node, too: were it sent on, two nodes could send it to and fro for ever. */
+ *     node, too: were it sent on, two nodes could send it to and fro for ever.
+ * M5  what a mutator's barrier noted is shaded when there is a group of it, so that the misses on
+ *     the way to the mark bits overlap, or when the marker is flushed. Nothing is swept before
+ *     the flip, and each thread is flushed in the stop before that: so the word means then what
+ *     it meant when it was noted. (Go's write barrier buffer.) */
 #include "collector/mark.h"
 
 #include "arena/sweep.h"
@@ -337,6 +341,31 @@ void pld_shade_word(struct pld_marker *marker, uintptr_t word)
         shade_word(marker, word);
 }
 
+/* Asks for the spans of all, then for the mark bits of all, and only then looks at them. */
+PLD_NOINLINE void pld_shade_noted(struct pld_marker *marker)
+{
+        struct pld_span *spans[PLD_MARK_GROUP];
+        size_t index[PLD_MARK_GROUP], n = 0;
+        for (size_t k = 0; k < marker->nnoted; k++) {
+                struct pld_place place = pld_place_of_word(marker->noted[k]);
+                if (pld_place_kind(place) != PLD_KIND_COLLECTED)
+                        continue;
+                spans[n] = pld_place_span(place);
+                __builtin_prefetch(spans[n]);
+                __builtin_prefetch(&spans[n]->shape);
+                marker->noted[n++] = marker->noted[k];
+        }
+        marker->nnoted = 0;
+        for (size_t k = 0; k < n; k++) {
+                index[k] = pld_span_index(spans[k], marker->noted[k]);
+                pld_prefetch_write((const void *)&pld_span_marked(spans[k])[index[k] / 64]);
+                __builtin_prefetch((const void *)&pld_span_allocated(spans[k])[index[k] / 64]);
+        }
+        for (size_t k = 0; k < n; k++)
+                if (pld_span_has_object(spans[k], index[k]))
+                        shade(marker, spans[k], index[k]);
+}
+
 void pld_shade_found(struct pld_marker *marker, uintptr_t word)
 {
         struct pld_found found = pld_find_object(word);
@@ -379,7 +408,7 @@ void pld_marker_take_credit(struct pld_marker *marker)
 
 bool pld_marker_is_empty(const struct pld_marker *marker)
 {
-        if (marker->nasked > 0 || pld_marker_has_grey(marker))
+        if (marker->nasked > 0 || marker->nnoted > 0 || pld_marker_has_grey(marker))
                 return false;
         for (unsigned i = 0; marker->at_home && i < pld_machine.nnodes; i++)
                 if (marker->away[i] && marker->away[i]->n > 0)
@@ -402,6 +431,8 @@ static bool flush_chunk(struct pld_grey_chunk **chunk, unsigned node)
 
 bool pld_marker_flush(struct pld_marker *marker)
 {
+        if (marker->nnoted > 0)
+                pld_shade_noted(marker); /* M5 */
         bool any = marker->nasked > 0;
         for (; marker->nasked > 0; marker->nasked--) {
                 push(&marker->grey, marker->node, marker->asked[marker->first]);

@@ -6,6 +6,7 @@
 #ifndef PLD_COLLECTOR_MARK_H
 #define PLD_COLLECTOR_MARK_H
 
+#include "base/prefetch.h"
 #include "collector/grey.h"
 #include "collector/layout.h"
 
@@ -43,6 +44,9 @@ struct pld_marker {
          * PLD_GREY_CANDIDATE. */
         uintptr_t words[PLD_MARK_WORDS];
         struct pld_candidates candidates;
+        /* To be shaded by the next flush at the latest (M5). */
+        unsigned nnoted;
+        uintptr_t noted[PLD_MARK_GROUP];
 };
 
 void pld_marker_init(struct pld_marker *marker, unsigned node, bool at_home);
@@ -51,7 +55,19 @@ void pld_marker_init(struct pld_marker *marker, unsigned node, bool at_home);
 void pld_shade_exact(struct pld_marker *marker, uintptr_t word);
 /* A word that may be anything: shades the object that it points into, if any. */
 void pld_shade_word(struct pld_marker *marker, uintptr_t word);
-/* The same for a word that was read in an object. */
+/* Shades all that was noted. */
+void pld_shade_noted(struct pld_marker *marker);
+/* As pld_shade_word(), but only before the next flush (M5). In a cycle, before its flip. */
+static inline void pld_note_word(struct pld_marker *marker, uintptr_t word)
+{
+        if (!pld_range_has(word))
+                return;
+        __builtin_prefetch((const void *)&pld_page_map[(word - pld_range.base) >> PLD_PAGE_SHIFT]);
+        marker->noted[marker->nnoted++] = word;
+        if (pld_unlikely(marker->nnoted == PLD_MARK_GROUP))
+                pld_shade_noted(marker);
+}
+/* The same as pld_shade_word() for a word that was read in an object. */
 void pld_shade_found(struct pld_marker *marker, uintptr_t word);
 /* The same for each word of [from, to), 8-byte aligned; a word that lies exactly
  * on an object's start also keeps the object before it. */
@@ -70,7 +86,7 @@ void pld_mark_settle(struct pld_marker *marker);
 
 /* To shade what was found elsewhere than in the queues; while another credit is held. */
 void pld_marker_take_credit(struct pld_marker *marker);
-/* Gives away all it holds; true when there was anything. */
+/* Shades what was noted, and gives away all it holds; true when there was anything to give. */
 bool pld_marker_flush(struct pld_marker *marker);
 bool pld_marker_is_empty(const struct pld_marker *marker);
 static inline bool pld_marker_has_grey(const struct pld_marker *marker)

@@ -272,6 +272,62 @@ Test(mark, an_object_with_pointers_is_queued_once)
         cr_expect_eq(marker.grey->n, 1, "NULL is no object");
 }
 
+/* M5. */
+Test(mark, what_is_noted_is_in_hand_until_it_is_flushed)
+{
+        struct pld_marker marker;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        struct node *node = node_new(NULL, 1);
+        char *leaf = polder_new_leaf(64);
+        pld_note_word(&marker, 0);
+        pld_note_word(&marker, (uintptr_t)&marker);
+        cr_expect(pld_marker_is_empty(&marker), "what lies elsewhere is not noted");
+        pld_note_word(&marker, (uintptr_t)leaf + 9);
+        cr_expect_not(pld_marker_is_empty(&marker));
+        cr_expect_not(pld_marker_flush(&marker), "leaves are never queued");
+        cr_expect(is_marked(leaf));
+        cr_expect(pld_marker_is_empty(&marker));
+        pld_note_word(&marker, (uintptr_t)node);
+        cr_expect(pld_marker_flush(&marker));
+        cr_expect(is_marked(node));
+        cr_expect(pld_marker_is_empty(&marker));
+}
+
+Test(mark, a_full_group_of_what_is_noted_is_shaded)
+{
+        struct pld_marker marker;
+        struct node *nodes[PLD_MARK_GROUP];
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        for (unsigned i = 0; i < PLD_MARK_GROUP; i++) {
+                cr_expect_eq(marker.nnoted, i);
+                nodes[i] = node_new(NULL, i);
+                pld_note_word(&marker, (uintptr_t)nodes[i]);
+        }
+        cr_expect_eq(marker.nnoted, 0);
+        for (unsigned i = 0; i < PLD_MARK_GROUP; i++)
+                cr_expect(is_marked(nodes[i]));
+        cr_expect_eq(marker.grey->n, PLD_MARK_GROUP);
+}
+
+Test(mark, what_is_noted_may_be_no_object_or_an_unborn_one)
+{
+        struct pld_marker marker;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        struct node *node = node_new(NULL, 1);
+        uintptr_t unborn = (uintptr_t)node + polder_size_of(node);
+        struct pld_span *span = pld_span_of(unborn);
+        void *block = polder_malloc(64);
+        pld_note_word(&marker, unborn);
+        pld_note_word(&marker, (uintptr_t)block);
+        cr_expect_not(pld_marker_flush(&marker));
+        cr_expect_not(pld_span_is_marked(span, pld_span_index(span, unborn)));
+        cr_expect_eq(marker.marked_bytes, 0);
+        polder_free(block);
+}
+
 Test(mark, marking_returns_false_and_no_credit_when_all_is_done)
 {
         struct pld_marker marker;
