@@ -20,7 +20,10 @@
  * D6  a weak reference knows for which sweep epoch its target is known to live. For
  *     another epoch its span is not yet settled, or the reference is cleared; which
  *     of them, and what the target's mark says, can be seen under the records lock
- *     only: without it the span may be swept, given back and be another one. */
+ *     only: without it the span may be swept, given back and be another one.
+ * D7  a cycle walks the records piece by piece, and shades without the lock, so that nobody
+ *     waits long for it. What is hung meanwhile is shaded by who hangs it, and what is taken down
+ *     by who takes it (D4). Nothing is settled then, as no span is swept while a cycle marks. */
 #include "collector/records.h"
 
 #include "arena/meta.h"
@@ -42,7 +45,9 @@ struct polder_weak {
         _Atomic uint32_t epoch;   /* D6 */
 };
 
-enum kind { WEAK, FINALIZER };
+enum { PIECE = 64 }; /* records that are looked at while the lock is held once */
+
+enum kind { WEAK, FINALIZER, CURSOR };
 
 struct record {
         struct record *next;   /* on its span, or on `ready`, or on `spare` */
@@ -58,6 +63,8 @@ static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_RECORDS);
 static struct pld_list all = PLD_LIST_INIT(all);   /* lock: hanging on spans */
 static struct record *ready, **ready_end = &ready; /* lock: finalizers to call, oldest first */
 static struct record *spare;                       /* lock */
+static struct record cursor = { .kind = CURSOR };  /* lock: on `all` while that is walked: D7 */
+static struct record *not_shaded;                  /* lock: of `ready`: D7 */
 static _Atomic uint32_t nready;                    /* lock to write */
 static bool has_thread;                            /* lock */
 static _Atomic(polder_finalizer) running;          /* written by the finalizer's thread */
@@ -116,6 +123,13 @@ static void list_ready_locked(struct record *record)
         *ready_end = record;
         ready_end = &record->next;
         pld_add_release(&nready, 1);
+}
+
+/* The record leaves `ready`, shaded (D7). */
+static void pass_over_locked(const struct record *record)
+{
+        if (not_shaded == record)
+                not_shaded = record->next;
 }
 
 /* Takes every record of that kind whose target is not marked off the span. */
@@ -231,9 +245,45 @@ static void shade_kept(const struct pld_root *root, void *arg)
                 pld_shade_word(arg, root->word);
 }
 
+/* Copies of the next records on spans; how many. */
+static size_t next_hanging(struct record piece[PIECE])
+{
+        size_t n = 0;
+        pld_lock(&lock);
+        struct pld_list *item = cursor.link.next;
+        pld_list_remove(&cursor.link);
+        for (; n < PIECE && item != &all; item = item->next)
+                piece[n++] = *pld_container_of(item, struct record, link);
+        if (n > 0)
+                pld_list_insert(item->prev, &cursor.link);
+        pld_unlock(&lock);
+        return n;
+}
+
+static size_t next_ready(struct record piece[PIECE])
+{
+        size_t n = 0;
+        pld_lock(&lock);
+        for (; n < PIECE && not_shaded; not_shaded = not_shaded->next)
+                piece[n++] = *not_shaded;
+        pld_unlock(&lock);
+        return n;
+}
+
 void pld_records_shade(struct pld_marker *marker)
 {
-        pld_records_each(shade_kept, marker);
+        struct record piece[PIECE];
+        size_t n;
+        pld_lock(&lock);
+        pld_list_push(&all, &cursor.link);
+        not_shaded = ready;
+        pld_unlock(&lock);
+        while ((n = next_hanging(piece)) > 0)
+                for (size_t i = 0; i < n; i++)
+                        each_of(&piece[i], shade_kept, marker);
+        while ((n = next_ready(piece)) > 0)
+                for (size_t i = 0; i < n; i++)
+                        each_of_ready(&piece[i], shade_kept, marker);
 }
 
 /* ---- Weak references ------------------------------------------------------------------- */
@@ -326,6 +376,7 @@ static struct record *take_ready(struct pld_thread *self, void *volatile *object
                 ready = record->next;
                 if (!ready)
                         ready_end = &ready;
+                pass_over_locked(record);
                 pld_sub_relaxed(&nready, 1);
                 pld_store_relaxed(&running, record->fn);
                 *object = (void *)record->target;
@@ -503,17 +554,15 @@ static void shade_record(struct pld_thread *self, const struct record *record)
 static size_t forget_set_locked(struct pld_thread *self, polder_finalizer fn)
 {
         size_t n = 0;
-        struct pld_list kept = PLD_LIST_INIT(kept);
-        for (struct pld_list *item; (item = pld_list_pop(&all));) {
+        for (struct pld_list *item = all.next, *next; item != &all; item = next) {
                 struct record *record = pld_container_of(item, struct record, link);
-                pld_list_push(&kept, item);
+                next = item->next;
                 if (record->kind != FINALIZER || record->fn != fn)
                         continue;
                 shade_record(self, record);
                 take_down_locked(pld_span_of(record->target), record);
                 n++;
         }
-        pld_list_splice(&all, &kept);
         return n;
 }
 
@@ -528,6 +577,7 @@ static size_t forget_ready_locked(struct pld_thread *self, polder_finalizer fn)
                         continue;
                 }
                 *at = record->next;
+                pass_over_locked(record);
                 shade_record(self, record);
                 record_free_locked(record);
                 pld_sub_relaxed(&nready, 1);

@@ -255,3 +255,44 @@ Test(finalizer, forgetting_may_race_with_cycles, .timeout = 120)
         collect_both_ways();
         cr_expect_eq(ncalls, before);
 }
+
+/* ---- While a cycle walks the records (D7): verification knows what it has passed over ---- */
+
+enum { MANY_RECORDS = 3000 };
+
+static void never(void *object, void *arg)
+{
+        (void)object, (void)arg;
+        cr_assert_fail("the object is alive");
+}
+
+static void *set_kept(void *unused)
+{
+        const struct polder_layout *slot = polder_layout(sizeof(void *), &(uint64_t){ 1 });
+        polder_store(&roots[0], polder_new_array(slot, MANY_RECORDS));
+        void **kept = (void **)polder_load(&roots[0]);
+        for (int i = 0; i < MANY_RECORDS; i++) {
+                struct node *node = node_new(NULL, 6);
+                polder_store(&kept[i], (void *)node);
+                cr_assert_eq(polder_finalizer_set(node, never, node_new(NULL, 7)), 0);
+                cr_assert_not_null(polder_weak_new(node));
+        }
+        return unused;
+}
+
+Test(finalizer, records_come_and_go_while_a_cycle_walks_them, .timeout = 120)
+{
+        struct gang gang;
+        collected_start();
+        on_a_thread(set_kept, NULL);
+        set_finalizers(hang, MANY_RECORDS); /* all but one stay ready */
+        collect_both_ways();
+        await_finalized(1);
+        gang_start(&gang, 2, set_and_forget);
+        for (int i = 0; i < 50; i++)
+                collect_both_ways();
+        gang_stop(&gang);
+        cr_expect_geq(pld_finalizers_pending(), MANY_RECORDS - 1);
+        pld_store_release(&go_on, true);
+        await_finalized(MANY_RECORDS);
+}
