@@ -2,6 +2,8 @@
  * libraries in tests/life/plugin.c. */
 #include "tests/collector/collector_test.h"
 
+#include "base/clock.h"
+#include "collector/cycle.h"
 #include "collector/records.h"
 #include "collector/thread.h"
 
@@ -285,14 +287,57 @@ Test(finalizer, records_come_and_go_while_a_cycle_walks_them, .timeout = 120)
         struct gang gang;
         collected_start();
         on_a_thread(set_kept, NULL);
-        set_finalizers(hang, MANY_RECORDS); /* all but one stay ready */
+        set_finalizers(hang, 1);
         collect_both_ways();
         await_finalized(1);
         gang_start(&gang, 2, set_and_forget);
         for (int i = 0; i < 50; i++)
                 collect_both_ways();
         gang_stop(&gang);
-        cr_expect_geq(pld_finalizers_pending(), MANY_RECORDS - 1);
         pld_store_release(&go_on, true);
-        await_finalized(MANY_RECORDS);
+}
+
+static void never_due(void *object, void *arg)
+{
+        (void)object, (void)arg;
+        cr_assert_fail("another one hangs");
+}
+
+static void *set_by_turns(void *unused)
+{
+        for (int i = 0; i < MANY_RECORDS; i++) {
+                struct node *arg = node_new(NULL, 7);
+                cr_assert_eq(polder_finalizer_set(node_new(NULL, 6), never_due, arg), 0);
+                cr_assert_eq(polder_finalizer_set(node_new(NULL, 6), count, NULL), 0);
+        }
+        return unused;
+}
+
+/* Or for its end: it may have been quicker. */
+static void start_and_await_marking(void)
+{
+        uint64_t ncycles = stats_now().cycles;
+        cr_assert_eq(polder_collect_start(), 0);
+        while (!pld_cycle_is_marking() && stats_now().cycles == ncycles)
+                pld_pause();
+}
+
+Test(finalizer, what_is_due_may_be_forgotten_while_a_cycle_walks_it, .timeout = 120)
+{
+        collected_start();
+        set_finalizers(hang, 1);
+        collect_both_ways();
+        await_finalized(1); /* from now on all that is due stays so */
+        for (uint64_t i = 0; i < 30; i++) {
+                on_a_thread(set_by_turns, NULL);
+                collect_both_ways();
+                start_and_await_marking();
+                uint64_t until_ns = pld_now_ns() + 20000 * i;
+                while (pld_now_ns() < until_ns)
+                        pld_pause();
+                cr_expect_eq(polder_finalizer_forget(count), MANY_RECORDS);
+                collect_both_ways();
+                cr_expect_eq(polder_finalizer_forget(never_due), MANY_RECORDS);
+        }
+        pld_store_release(&go_on, true);
 }
