@@ -5,10 +5,10 @@
  * the threads that go on after it may take what it found before this one runs again, and
  * at a limit they do. So those that were refused take turns: whoever has the turn looks
  * again, collects, and looks again; the others wait, instead of having collection follow
- * upon collection and racing for each one's harvest. It gives up when less
- * than it wants has been freed since its last look, as then what lives is too much; and after so
- * many collections that the memory may be there, but not in one piece. Threads that are not
- * refused may win it for several in a row.
+ * upon collection and racing for each one's harvest. It gives up when less than it wants has
+ * been freed since its last look, as then what lives is too much; and after so many collections
+ * that the memory may be there, but not in one piece. Threads that are not refused may win it
+ * several times in a row.
  *
  * L1  `turn` is TAKEN while a thread has the turn, WANTED if others may wait for it. It is
  *     no lock of Polder's: who has it is stopped like any thread.
