@@ -5,10 +5,17 @@
  * break. */
 #include "tests/model/steps.h"
 
+static bool is_outside(const struct rules *r, const struct thread *t)
+{
+        if (t->op == OP_SWAPPED && is_broken(r, MUTANT_WORDS_NOTED_OUTSIDE))
+                return true;
+        return t->op == OP_NONE;
+}
+
 static bool all_outside(const struct rules *r, const struct state *s)
 {
         for (int t = 0; t < r->bounds.threads; t++)
-                if (s->thread[t].op != OP_NONE)
+                if (!is_outside(r, &s->thread[t]))
                         return false;
         return true;
 }
@@ -89,7 +96,9 @@ static void clear_steps(const struct maker *m)
 
 static bool can_shake(const struct maker *m, int t)
 {
-        return m->from->thread[t].op == OP_NONE || is_broken(m->rules, MUTANT_CUT_BARRIER); /* P1 */
+        if (is_broken(m->rules, MUTANT_CUT_BARRIER))
+                return true;
+        return is_outside(m->rules, &m->from->thread[t]); /* P1 */
 }
 
 /* The handshake is asked for; until then nobody is armed. */
@@ -202,6 +211,8 @@ static void scan_steps(const struct maker *m, int t)
         if (!can_scan(m, t))
                 return;
         scan_words(m->rules, &scanned, t);
+        if (is_broken(m->rules, MUTANT_WORDS_LOST_AT_SCAN))
+                protocol_forget_words(m->rules, &scanned, t);
         for (int c = 1; !m->rules->lean && c <= m->rules->bounds.cells; c++)
                 can |= (unsigned)junk_marks(m->rules, &scanned, c) << c;
         scanned.thread[t].scanned = 1;
@@ -322,12 +333,32 @@ static void round_step(const struct maker *m, int t)
                 return;
         if (!protocol_all_scanned(m->rules, m->from) || any_grey(m->rules, m->from))
                 return;
+        protocol_shade_words(m->rules, &next, t);
         next.thread[t].flushed = 1;
-        for (int i = 0; protocol_any_buffered(m->rules, m->from, t) && i < m->rules->bounds.threads;
+        for (int i = 0; protocol_any_buffered(m->rules, &next, t) && i < m->rules->bounds.threads;
              i++)
                 next.thread[i].flushed = 0;
-        protocol_flush(m->rules, &next, t);
+        protocol_give_away(m->rules, &next, t);
         protocol_give(m, &next, DO_FLUSH_ROUND, COLLECTOR, t, 0, 0);
+}
+
+/* The stop shades what is noted; if that makes anything grey, it is put off until that is
+ * traced. */
+static bool may_be_noted(const struct rules *r)
+{
+        return is_broken(r, MUTANT_WORDS_LOST_AT_FLIP) ||
+               is_broken(r, MUTANT_WORDS_KEPT_OVER_FLIP) ||
+               is_broken(r, MUTANT_WORDS_LATE_AT_STOP);
+}
+
+static void break_words(const struct rules *r, struct state *s)
+{
+        for (int t = 0; is_broken(r, MUTANT_WORDS_LATE_AT_STOP) && t < r->bounds.threads; t++) {
+                protocol_shade_words(r, s, t);
+                protocol_drop_buffer(r, s, t);
+        }
+        for (int t = 0; is_broken(r, MUTANT_WORDS_LOST_AT_FLIP) && t < r->bounds.threads; t++)
+                protocol_forget_words(r, s, t);
 }
 
 static bool can_flip(const struct maker *m)
@@ -348,6 +379,8 @@ static bool can_flip(const struct maker *m)
                         return false;
         if (is_broken(r, MUTANT_BUFFERS_FORGOTTEN) || is_broken(r, MUTANT_STOP_TRUSTS_ROUND))
                 return true;
+        if (protocol_any_words(r, m->from, COLLECTOR) && !may_be_noted(r))
+                return false;
         return !protocol_any_buffered(r, m->from, COLLECTOR);
 }
 
@@ -397,6 +430,7 @@ static void flip_step(const struct maker *m, enum kind kind)
 
         if (!can_flip(m))
                 return;
+        break_words(m->rules, &next);
         for (int c = 1; c <= m->rules->bounds.cells; c++) {
                 struct cell *cell = &next.cell[c];
 

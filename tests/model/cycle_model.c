@@ -24,6 +24,8 @@
  *     still to be traced, through white objects alone (the weak tricolour invariant).
  * M6  between cycles, if the next is a young one, a slot of an old object that leads to a young
  *     one is in the journal, or a thread inside a store is about to note it down.
+ * M7  a word that a barrier has noted and not yet shaded is an object's, and its thread is armed:
+ *     so no thread has any at the flip, and none is carried into the next cycle.
  *
  * The steps are those of collector/cycle.c: finish, arm, scan, mark, terminate, flip, sweep.
  * What is coarser here than there, and why nothing is lost by it:
@@ -33,6 +35,16 @@
  * - Marking and queueing are one step: until it is queued only the marking thread and its own
  *   handshakes could tell. A worker's read and its shading are two steps; every grey cell can be
  *   half traced at once, as with any number of workers, but one read value at a time is in flight.
+ * - Where there are noted words (W5 of barrier.c, M5 of mark.c) a barrier notes what it would
+ *   shade, and that is shaded one word at a time, whenever, as when there is a group of them, or
+ *   all by the thread's flush. A cell has a bit for each thread that noted it, so there may be any
+ *   number, in any order; those whose mark is set are passed over. Where there are none, each word
+ *   is shaded as soon as it is noted, which is among the interleavings: most worlds have none,
+ *   since they would be ten times as large.
+ * - A thread that detaches and one that attaches are one step, where it is taken at all: the stack
+ *   is empty, the run is given back, what it noted and shaded is flushed. Threads come and go
+ *   between handshakes, when all have the same state, so the new one has that of the old. (It leads
+ *   to no state that dropping, flushing and not refilling would not.)
  * - Buffers may be flushed at any time, as full ones are. Rounds of flushing only put the stop
  *   off, so most worlds have none; one does, and the mutant that trusts them.
  * - A scan is one step: its thread is held, and nothing is traced before it is over. Stale words
@@ -48,9 +60,9 @@
  *   walks where all of that is there. Owner and key are two objects.
  * - Filling in with plain stores may go on across loads, handshakes and flips; a birth, a refill
  *   and a barriered store end it, as calls into Polder do.
- * Not modelled: weak references, finalizers, threads that come and go (a new stack is
- * empty), root_add (shades like a store), large objects, and faults of the machinery below
- * (claiming a span, publishing an allocation bit). Bounded: the sizes in the tables.
+ * Not modelled: weak references, finalizers, root_add (shades like a store), large objects, and
+ * faults of the machinery below (claiming a span, publishing an allocation bit). Bounded: the
+ * sizes in the tables.
  *
  * What the model taught, beyond the faults that were known:
  * - A barrier that loads the old value, shades it and then writes loses objects when two threads
@@ -108,8 +120,9 @@ struct fault {
         struct rules rules;
 };
 
-/* bounds: threads, cells, fields, slots, run, ties, births */
+/* bounds: threads, cells, fields, slots, run, ties, births, words */
 #define TIED .bounds = { 2, 3, 0, 2, 0, 1 }, .lean = true
+#define TIED_WORDS .bounds = { 2, 3, 0, 2, 0, 1, .words = 1 }, .lean = true
 
 static const struct world worlds[] = {
         { "basic", { .bounds = { 2, 3, 1, 1, 1 } }, QUICK },
@@ -153,6 +166,32 @@ static const struct world worlds[] = {
           LONG },
         { "ties", { TIED }, QUICK },
         { "ties, values that are keys", { TIED, .own_key = true }, ORDINARY },
+        { "noted words", { .bounds = { 2, 3, 1, 1, 1, .words = 1 }, .leaves = true }, QUICK },
+        { "noted words, two slots",
+          { .bounds = { 2, 2, 1, 2, 1, .words = 1 }, .leaves = true },
+          LONG },
+        { "noted words, three threads",
+          { .bounds = { 3, 2, 1, 1, 1, .words = 1 }, .leaves = true },
+          LONG },
+        { "noted words, compare-exchange",
+          { .bounds = { 2, 2, 1, 1, 1, .words = 1 }, .cas = true },
+          ORDINARY },
+        { "noted words, flush rounds",
+          { .bounds = { 2, 2, 1, 1, 1, .words = 1 }, .rounds = true, .leaves = true },
+          QUICK },
+        { "noted words, generations",
+          { .bounds = { 2, 2, 1, 1, 1, .words = 1 }, .ages = true, .leaves = true },
+          QUICK },
+        { "noted words, generations, three cells",
+          { .bounds = { 2, 3, 1, 1, 1, .words = 1 }, .ages = true },
+          LONG },
+        { "noted words, young births",
+          { .bounds = { 2, 2, 1, 1, 1, 0, 1, .words = 1 }, .ages = true, .leaves = true },
+          ORDINARY },
+        { "noted words, young births, two slots",
+          { .bounds = { 2, 2, 1, 2, 1, 0, 1, .words = 1 }, .ages = true, .lean = true },
+          LONG },
+        { "noted words, ties", { TIED_WORDS }, LONG },
         { "plain into unpublished",
           { .bounds = { 2, 3, 1, 1, 1 }, .mutant = MUTANT_PLAIN_OLDER },
           QUICK },
@@ -164,6 +203,7 @@ static const struct world worlds[] = {
 #define TWO_SLOTS .bounds = { 2, 2, 1, 2, 1 }
 #define ONE_SLOT  .bounds = { 2, 2, 1, 1, 1 }
 #define ALONE     .bounds = { 1, 2, 1, 2, 1 }
+#define WORDS     .bounds = { 2, 2, 1, 2, 1, .words = 1 }
 #define YOUNG     .bounds = { 2, 2, 1, 2, 1, 0, 1 }, .ages = true, .lean = true
 
 /* Each differs in one rule from a world above that has no fault. */
@@ -250,6 +290,24 @@ static const struct fault mutants[] = {
           { YOUNG, .mutant = MUTANT_UNSWEPT_BIRTH_IS_OLD } },
         { "young births: a slot is read though its object has died",
           { YOUNG, .mutant = MUTANT_DEAD_HOLDER_READ } },
+        { "words: a flush forgets what the barrier noted",
+          { WORDS, .mutant = MUTANT_WORDS_LOST_AT_FLUSH } },
+        { "words: those that wait at the stop are forgotten",
+          { WORDS, .mutant = MUTANT_WORDS_LOST_AT_FLIP } },
+        { "words: those that wait at the stop are shaded in the next cycle",
+          { WORDS, .mutant = MUTANT_WORDS_KEPT_OVER_FLIP } },
+        { "words: the stop shades them once it has seen that nobody has anything",
+          { WORDS, .mutant = MUTANT_WORDS_LATE_AT_STOP } },
+        { "words: a store notes what it overwrote after it has left Polder",
+          { WORDS, .mutant = MUTANT_WORDS_NOTED_OUTSIDE } },
+        { "words: when they are many they are let go",
+          { WORDS, .mutant = MUTANT_WORDS_LOST_WHEN_FULL } },
+        { "words: a thread's scan begins with none",
+          { WORDS, .mutant = MUTANT_WORDS_LOST_AT_SCAN } },
+        { "words: a thread takes them along when it detaches",
+          { WORDS, .leaves = true, .mutant = MUTANT_WORDS_LOST_AT_DETACH } },
+        { "a thread takes what it shaded along when it detaches",
+          { TWO_SLOTS, .leaves = true, .mutant = MUTANT_BUFFER_LOST_AT_DETACH } },
         { "ties: a value that is put is not shaded",
           { TIED, .mutant = MUTANT_TIE_PUT_UNSHADED } },
         { "ties: a thread shades what it puts once it is armed itself, not before",
@@ -346,7 +404,10 @@ static void check_walk(const struct fault *w, const struct options *o)
 
         if (!is_wanted(w->name, o))
                 return;
-        rules.bounds = (struct bounds){ 3, 6, 2, 2, 2, w->rules.bounds.ties, w->rules.bounds.births };
+        rules.bounds = w->rules.bounds;
+        rules.bounds.threads = 3;
+        rules.bounds.cells = 6;
+        rules.bounds.fields = rules.bounds.slots = rules.bounds.run = 2;
         v = explore_walk(&rules, o->seed, walk_steps(o));
         printf("walk: %s (3 threads, 6 cells, 2 fields, 2 slots, run 2), seed %llu: "
                "steps=%zu flips=%zu %s\n",
@@ -402,13 +463,17 @@ int main(int argc, char **argv)
         static const struct fault walks[] = {
                 { "stores", { .cas = false } },
                 { "compare-exchange and flush rounds", { .cas = true, .rounds = true } },
+                { "noted words",
+                  { .bounds = { .words = 1 }, .cas = true, .rounds = true, .leaves = true } },
                 { "settled", { .store = STORE_LOADS, .settle = true } },
                 { "generations", { .cas = true, .ages = true } },
                 { "young births", { .bounds = { .births = 1 }, .cas = true, .ages = true } },
+                { "noted words, young births",
+                  { .bounds = { .births = 1, .words = 1 }, .ages = true, .leaves = true } },
                 { "ties", { .bounds = { .ties = 2 } } },
                 { "ties, generations", { .bounds = { .ties = 2 }, .ages = true } },
                 { "ties, young births",
-                  { .bounds = { .ties = 2, .births = 1 }, .ages = true } },
+                  { .bounds = { .ties = 2, .births = 1, .words = 1 }, .ages = true } },
         };
         struct options o = read_options(argc, argv);
 

@@ -202,6 +202,8 @@ static bool whites_are_guarded(const struct rules *r, const struct state *s) /* 
                 guarded |= 1u << s->root;
         for (int t = 0; t < r->bounds.threads; t++)
                 guarded |= 1u << s->thread[t].old | 1u << (is_tying(s, t) ? s->thread[t].value : 0);
+        for (int c = 1; c <= r->bounds.cells; c++)
+                guarded |= (unsigned)(s->cell[c].words != 0) << c;
         for (int c = 1; s->kind == KIND_YOUNG && c <= r->bounds.cells; c++)
                 guarded |= (unsigned)s->cell[c].wanted << c;
         for (int c = 1; s->kind == KIND_YOUNG && c <= r->bounds.cells; c++)
@@ -248,6 +250,17 @@ static bool old_slots_are_noted(const struct rules *r, const struct state *s) /*
         return true;
 }
 
+/* Between its arming and the flip a thread may have noted something. */
+static bool words_are_in_time(const struct rules *r, const struct state *s) /* M7 */
+{
+        for (int c = 1; c <= r->bounds.cells; c++)
+                for (int t = 0; t < r->bounds.threads; t++)
+                        if (s->cell[c].words >> t & 1 &&
+                            !(s->thread[t].armed && state_is_object(s, c)))
+                                return false;
+        return true;
+}
+
 const char *protocol_breach(const struct rules *r, const struct state *s)
 {
         if (!heap_is_whole(r, s))
@@ -256,6 +269,8 @@ const char *protocol_breach(const struct rules *r, const struct state *s)
                 return "M4: a mark is where none may be";
         if (!old_slots_are_noted(r, s))
                 return "M6: an old object's slot leads to a young one and is not in the journal";
+        if (!words_are_in_time(r, s))
+                return "M7: a noted word is no object's, or its thread's cycle is over";
         if (!whites_are_guarded(r, s))
                 return "M5: a white object in reach hangs on nothing grey";
         return NULL;
@@ -305,7 +320,9 @@ static const char *const sayings[] = {
         [DO_TIE_GET] = "reads $a from a tie",
         [DO_TIE_GOT] = "... takes $a",
         [DO_NOTE] = "... has noted the slot down, if it had to",
-        [DO_FLUSH] = "flushes its buffer",
+        [DO_FLUSH] = "flushes its buffer, and shades what it noted first",
+        [DO_SHADE_WORD] = "shades $a, which it had noted",
+        [DO_DETACH] = "detaches; another one attaches",
 };
 
 struct text {

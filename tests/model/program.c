@@ -159,6 +159,15 @@ static void fill_steps(const struct maker *m, int t, int object, int value)
 
 /* ---- Barriers ------------------------------------------------------------------------------ */
 
+/* What a barrier has to shade: noted, where it notes. */
+static void note_by(const struct rules *r, struct state *s, int t, int ref)
+{
+        if (!r->bounds.words || !state_is_object(s, ref))
+                shade_by(s, t, ref);
+        else if (state_is_white(s, ref))
+                s->cell[ref].words |= (uint8_t)(1u << t);
+}
+
 static int read_slot(const struct state *s, const struct thread *t)
 {
         return t->target ? s->cell[t->target].field[t->field] : s->root;
@@ -279,7 +288,7 @@ static void begin_store(const struct maker *m, int t, int target, int f, int val
                 thread->old = (uint8_t)read_slot(&next, thread);
                 thread->op = OP_OLD;
         } else if (shades_new(r, thread) && state_is_white(&next, value)) {
-                shade_by(&next, t, value);
+                note_by(r, &next, t, value);
                 thread->op = OP_SWAP;
         } else {
                 swap_in(r, &next, thread);
@@ -335,14 +344,14 @@ static void inside_step(const struct maker *m, int t)
                 return;
         case OP_OLD:
                 if (shades_old(r, thread))
-                        shade_by(&next, t, old);
+                        note_by(r, &next, t, old);
                 thread->old = 0;
                 thread->op =
                     shades_new(r, thread) && state_is_white(&next, value) ? OP_NEW : OP_WRITE;
                 protocol_give(m, &next, DO_SHADE_OLD, t, old, 0, 0);
                 return;
         case OP_NEW:
-                shade_by(&next, t, value);
+                note_by(r, &next, t, value);
                 thread->op = OP_WRITE;
                 protocol_give(m, &next, DO_SHADE_NEW, t, value, 0, 0);
                 return;
@@ -356,19 +365,19 @@ static void inside_step(const struct maker *m, int t)
                 protocol_give(m, &next, DO_SWAP, t, value, 0, 0);
                 return;
         case OP_SWAPPED:
-                shade_by(&next, t, old);
+                note_by(r, &next, t, old);
                 leave(thread);
                 protocol_give(m, &next, DO_SHADE_SWAPPED, t, old, 0, 0);
                 return;
         case OP_EXPECT:
                 if (!is_broken(r, MUTANT_CAS_DESIRED_ONLY))
-                        shade_by(&next, t, old);
+                        note_by(r, &next, t, old);
                 thread->op = OP_DESIRE;
                 protocol_give(m, &next, DO_SHADE_EXPECTED, t, old, 0, 0);
                 return;
         case OP_DESIRE:
                 if (!is_broken(r, MUTANT_CAS_EXPECTED_ONLY))
-                        shade_by(&next, t, value);
+                        note_by(r, &next, t, value);
                 thread->op = OP_COMPARE;
                 protocol_give(m, &next, DO_SHADE_DESIRED, t, value, 0, 0);
                 return;
@@ -384,6 +393,66 @@ static void inside_step(const struct maker *m, int t)
         default:
                 return;
         }
+}
+
+/* ---- What the thread has noted and shaded --------------------------------------------------- */
+
+static void flush_step(const struct maker *m, int t)
+{
+        struct state next = *m->from;
+
+        if (!protocol_any_buffered(m->rules, m->from, t) &&
+            !protocol_any_words(m->rules, m->from, t))
+                return;
+        if (is_broken(m->rules, MUTANT_WORDS_LOST_AT_FLUSH))
+                protocol_forget_words(m->rules, &next, t);
+        protocol_shade_words(m->rules, &next, t);
+        protocol_give_away(m->rules, &next, t);
+        protocol_give(m, &next, DO_FLUSH, t, 0, 0, 0);
+}
+
+/* As when there are many: one by one, as others may come between. */
+static void word_steps(const struct maker *m, int t)
+{
+        for (int c = 1; c <= m->rules->bounds.cells; c++) {
+                struct state next = *m->from;
+
+                if (!(next.cell[c].words >> t & 1))
+                        continue;
+                next.cell[c].words &= (uint8_t)~(1u << t);
+                if (!is_broken(m->rules, MUTANT_WORDS_LOST_WHEN_FULL))
+                        shade_by(&next, t, c);
+                protocol_give(m, &next, DO_SHADE_WORD, t, c, 0, 0);
+        }
+}
+
+/* Another thread attaches in its place, with an empty stack and the same state: both happen
+ * between two handshakes, when all threads have the same. */
+static void detach_step(const struct maker *m, int t)
+{
+        const struct rules *r = m->rules;
+        struct state next = *m->from;
+        struct thread *thread = &next.thread[t];
+
+        if (!r->leaves)
+                return;
+        thread->newest = 0;
+        memset(thread->slot, 0, sizeof thread->slot);
+        if (is_broken(r, MUTANT_WORDS_LOST_AT_DETACH))
+                protocol_forget_words(r, &next, t);
+        protocol_shade_words(r, &next, t);
+        if (is_broken(r, MUTANT_BUFFER_LOST_AT_DETACH))
+                protocol_drop_buffer(r, &next, t);
+        protocol_give_away(r, &next, t);
+        for (int c = 1; c <= r->bounds.cells; c++) {
+                struct cell *cell = &next.cell[c];
+
+                if (cell->run != 1 + t)
+                        continue;
+                cell->run = cell->allocated = cell->born = 0;
+                cell->colour = WHITE;
+        }
+        protocol_give(m, &next, DO_DETACH, t, 0, 0, 0);
 }
 
 /* Every barriered operation on one slot, with every value the thread has at hand. */
@@ -411,17 +480,14 @@ void program_steps(const struct maker *m, int t)
         const struct thread *thread = &m->from->thread[t];
         const struct bounds *b = &m->rules->bounds;
 
-        if (protocol_any_buffered(m->rules, m->from, t)) {
-                struct state next = *m->from;
-
-                protocol_flush(m->rules, &next, t);
-                protocol_give(m, &next, DO_FLUSH, t, 0, 0, 0);
-        }
+        flush_step(m, t);
+        word_steps(m, t);
         if (thread->op != OP_NONE) {
                 if (!tie_inside_step(m, t))
                         inside_step(m, t);
                 return;
         }
+        detach_step(m, t);
         refill_steps(m, t);
         slot_steps(m, t, 0, 0);
         tie_program_steps(m, t);

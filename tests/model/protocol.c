@@ -48,6 +48,14 @@ bool protocol_any_buffered(const struct rules *r, const struct state *s, int thr
         return false;
 }
 
+bool protocol_any_words(const struct rules *r, const struct state *s, int thread)
+{
+        for (int c = 1; c <= r->bounds.cells; c++)
+                if (thread == COLLECTOR ? s->cell[c].words : s->cell[c].words >> thread & 1)
+                        return true;
+        return false;
+}
+
 static bool holds(const struct rules *r, const struct thread *t, int ref)
 {
         for (int j = 0; j < r->bounds.slots; j++)
@@ -60,7 +68,10 @@ static bool holds(const struct rules *r, const struct thread *t, int ref)
 static void settle_idle(const struct rules *r, struct state *s)
 {
         for (int t = 0; r->lean && t < r->bounds.threads; t++)
-                protocol_flush(r, s, t);
+                protocol_give_away(r, s, t);
+        for (int c = 1; c <= r->bounds.cells; c++)
+                if (s->cell[c].colour != WHITE)
+                        s->cell[c].words = 0;
         if (s->hand && s->cell[s->hand].colour != WHITE)
                 s->hand = 0;
         for (int i = 0; i < r->bounds.threads; i++) {
@@ -116,11 +127,34 @@ void protocol_mark(struct cell *cell, int colour)
         cell->item = cell->tied;
 }
 
-void protocol_flush(const struct rules *r, struct state *s, int t)
+void protocol_shade_words(const struct rules *r, struct state *s, int t)
+{
+        for (int c = 1; c <= r->bounds.cells; c++) {
+                if (!(s->cell[c].words >> t & 1))
+                        continue;
+                s->cell[c].words &= (uint8_t)~(1u << t);
+                shade_by(s, t, c);
+        }
+}
+
+void protocol_give_away(const struct rules *r, struct state *s, int t)
 {
         for (int c = 1; c <= r->bounds.cells; c++)
                 if (s->cell[c].colour == BUFFERED + t)
                         s->cell[c].colour = GREY;
+}
+
+void protocol_forget_words(const struct rules *r, struct state *s, int t)
+{
+        for (int c = 1; c <= r->bounds.cells; c++)
+                s->cell[c].words &= (uint8_t)~(1u << t);
+}
+
+void protocol_drop_buffer(const struct rules *r, struct state *s, int t)
+{
+        for (int c = 1; c <= r->bounds.cells; c++)
+                if (s->cell[c].colour == BUFFERED + t)
+                        s->cell[c].colour = BLACK;
 }
 
 void protocol_steps(const struct rules *rules, const struct state *state, protocol_visit visit,

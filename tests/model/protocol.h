@@ -62,6 +62,16 @@ enum mutant {
         MUTANT_LATER_IS_LOST,
         MUTANT_UNSWEPT_BIRTH_IS_OLD,
         MUTANT_DEAD_HOLDER_READ,
+        /* of what barriers note */
+        MUTANT_WORDS_LOST_AT_FLUSH,
+        MUTANT_WORDS_LOST_AT_FLIP,
+        MUTANT_WORDS_KEPT_OVER_FLIP,
+        MUTANT_WORDS_NOTED_OUTSIDE,
+        MUTANT_WORDS_LOST_WHEN_FULL,
+        MUTANT_WORDS_LOST_AT_SCAN,
+        MUTANT_WORDS_LOST_AT_DETACH,
+        MUTANT_BUFFER_LOST_AT_DETACH,
+        MUTANT_WORDS_LATE_AT_STOP,
         /* of ties */
         MUTANT_TIE_PUT_UNSHADED,
         MUTANT_TIE_PUT_ASKS_ITSELF,
@@ -86,6 +96,7 @@ struct rules {
         bool ages;   /* generations: some cycles are young */
         bool lean;   /* no stale words, and no buffers of threads' own: other worlds have them */
         bool own_key; /* a tie's value may be its key */
+        bool leaves;  /* threads detach, and others attach in their place */
         bool rounds; /* the stop comes after a round of flushes in which nobody had any */
         enum mutant mutant;
 };
@@ -112,6 +123,8 @@ enum verb {
         DO_SHADE_DESIRED,
         DO_COMPARE,
         DO_FLUSH,
+        DO_SHADE_WORD,
+        DO_DETACH,
         DO_NOTE,
         DO_TIE_PUT,
         DO_TIE_FLAGS,

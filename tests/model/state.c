@@ -62,7 +62,17 @@ static unsigned renamed(const struct naming *n, int ref)
         return ref == POISON ? POISON : n->name[ref];
 }
 
-/* A colour or a run as seen when the thread order[i] is called i. */
+/* A set of threads, as seen when the thread order[i] is called i. */
+static unsigned reordered_set(const struct bounds *b, const int *place, unsigned set)
+{
+        unsigned seen = 0;
+
+        for (int t = 0; t < b->threads; t++)
+                seen |= (set >> t & 1) << place[t];
+        return seen;
+}
+
+/* A colour or a run, likewise. */
 static unsigned reordered(const int *place, int base, int value)
 {
         return (unsigned)(value < base ? value : base + place[value - base]);
@@ -71,8 +81,9 @@ static unsigned reordered(const int *place, int base, int value)
 static unsigned cell_bits(const struct bounds *b)
 {
         unsigned of_births = b->births ? 2 + (unsigned)b->fields : 0;
+        unsigned of_words = b->words ? (unsigned)b->threads : 0;
 
-        return 8 + 5 * (unsigned)b->fields + (b->ties ? 2 : 0) + of_births;
+        return 8 + 5 * (unsigned)b->fields + (b->ties ? 2 : 0) + of_births + of_words;
 }
 
 static unsigned cell_weight(const struct bounds *b, const struct state *s, const struct naming *n,
@@ -81,6 +92,8 @@ static unsigned cell_weight(const struct bounds *b, const struct state *s, const
         const struct cell *c = &s->cell[ref];
         unsigned weight = c->allocated | c->unswept * 2u | c->hidden * 4u;
 
+        if (b->words)
+                weight = weight << b->threads | reordered_set(b, place, c->words);
         if (b->ties)
                 weight = weight << 2 | c->tied * 2u | c->item;
         if (b->births)
@@ -323,6 +336,8 @@ static void take_cell(struct packer *p, const struct bounds *b, struct cell *out
                 out->item = strip(&weight, 1);
                 out->tied = strip(&weight, 1);
         }
+        if (b->words)
+                out->words = strip(&weight, (unsigned)b->threads);
         out->allocated = strip(&weight, 1);
         out->unswept = strip(&weight, 1);
         out->hidden = strip(&weight, 1);

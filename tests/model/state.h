@@ -52,6 +52,7 @@ struct cell {
         uint8_t filtered;  /* taken for noted already; kept only for the mutant that needs it */
         uint8_t tied;     /* may be a tie's key or owner: marking it queues an item */
         uint8_t item;     /* which is in the buffer that the colour tells, or queued */
+        uint8_t words;    /* the threads that have noted it, to be shaded later: a bit each */
         uint8_t field[MAX_FIELDS];
 };
 
@@ -93,6 +94,7 @@ struct bounds {
         int run;  /* cells a thread may hold ahead of its bump pointer */
         int ties; /* more than one in walks only */
         int births; /* 1: what is born in a young cycle is young after it */
+        int words; /* 1: barriers note what they are to shade */
 };
 
 struct key {

@@ -33,7 +33,13 @@ void protocol_shade(struct state *s, int ref, int colour);
 
 void protocol_mark(struct cell *cell, int colour);
 
-void protocol_flush(const struct rules *r, struct state *s, int t);
+/* Shades what the thread has noted; gives its buffer to the workers. A flush does both. */
+void protocol_shade_words(const struct rules *r, struct state *s, int t);
+void protocol_give_away(const struct rules *r, struct state *s, int t);
+/* What mutants do instead. */
+void protocol_forget_words(const struct rules *r, struct state *s, int t);
+void protocol_drop_buffer(const struct rules *r, struct state *s, int t);
+bool protocol_any_words(const struct rules *r, const struct state *s, int thread);
 bool protocol_any_buffered(const struct rules *r, const struct state *s, int thread);
 bool protocol_all_armed(const struct rules *r, const struct state *s); /* and settled, if asked */
 bool protocol_all_scanned(const struct rules *r, const struct state *s);
