@@ -141,7 +141,8 @@ static struct pld_span *take_current(struct pld_cache *cache, unsigned class)
         return span;
 }
 
-/* The current span is exhausted; false: something was freed into it meanwhile. */
+/* The current span is exhausted, and no longer current; false: something was freed into it
+ * meanwhile, and it is on no list. */
 static bool retire(struct pld_cache *cache, struct pld_span *span)
 {
         uintptr_t empty = 0;
@@ -156,7 +157,6 @@ static bool retire(struct pld_cache *cache, struct pld_span *span)
                 return true;
         pld_list_remove(&span->link);
         span->manual.used = span->count;
-        make_current(cache, span);
         return false;
 }
 
@@ -231,7 +231,8 @@ static void put_aside(struct pld_cache *cache, struct pld_span *span)
         pld_list_append(&cache->manual.spans[span->class], &span->link);
 }
 
-/* The span to go on with when the current one is used up; NULL: none, or enough is there. */
+/* The span to go on with when the current one is used up: that same one, if others freed into
+ * it meanwhile. NULL: none, or enough is there. */
 static struct pld_span *follow_up(struct pld_cache *cache, unsigned class, bool enough,
                                   bool may_make, unsigned *nadopted)
 {
@@ -256,11 +257,10 @@ static unsigned take_blocks(struct pld_cache *cache, unsigned class, struct pld_
                         n += pld_blocks_take(span, to + n, most - n);
                 if (n == most)
                         return n;
-                struct pld_span *next = follow_up(cache, class, n > 0, may_make, &nadopted);
-                if (!next)
+                span = follow_up(cache, class, n > 0, may_make, &nadopted);
+                if (!span)
                         return n;
-                if (next != span)
-                        make_current(cache, next);
+                make_current(cache, span);
         }
 }
 

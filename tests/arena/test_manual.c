@@ -199,6 +199,36 @@ Test(manual, a_thread_out_of_blocks_adopts_before_it_asks_for_a_new_span)
         arena_test_nothing_left();
 }
 
+/* Frees what it is handed at once, so often just when the owner finds its span full. */
+enum { NHANDED = 4, HANDED_BYTES = 80000 /* so many fill a span */ };
+
+static void *free_at_once(void *arg)
+{
+        _Atomic(void *) *handed = arg;
+        for (unsigned i = 0; !pld_load_acquire(&arena_test_over); i++)
+                polder_free(pld_exchange_acquire(&handed[i % NHANDED], NULL));
+        return NULL;
+}
+
+Test(manual, a_span_that_comes_back_while_it_is_set_aside_is_not_lost)
+{
+        _Atomic(void *) handed[NHANDED] = { NULL };
+        pthread_t freer;
+        arena_test_start_bare(1);
+        cr_assert_eq(pthread_create(&freer, NULL, free_at_once, handed), 0);
+        for (unsigned i = 0; i < 1000000; i++) {
+                void *p = polder_malloc(HANDED_BYTES);
+                for (unsigned k = 0; k < 100 && pld_load_relaxed(&handed[i % NHANDED]); k++)
+                        pld_pause();
+                polder_free(pld_exchange_acq_rel(&handed[i % NHANDED], p));
+        }
+        pld_store_release(&arena_test_over, true);
+        pthread_join(freer, NULL);
+        for (unsigned i = 0; i < NHANDED; i++)
+                polder_free(handed[i]);
+        arena_test_nothing_left();
+}
+
 Test(manual, reclaim_finds_abandoned_spans_that_became_empty)
 {
         void *blocks[N64];
