@@ -28,6 +28,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 
 /* The destructor works in this round of PTHREAD_DESTRUCTOR_ITERATIONS. */
 enum { LAST_ROUND = 3 };
@@ -46,8 +47,17 @@ static struct pld_lock lock = PLD_LOCK_INIT(PLD_RANK_CACHE);
 static struct pld_list all = PLD_LIST_INIT(all);     /* lock */
 static struct pld_list spare = PLD_LIST_INIT(spare); /* lock */
 static size_t nlive, max_caches;                     /* lock; const after start */
+static _Atomic uint32_t nawaiting;                   /* relaxed: who waits for the lock */
 static pthread_key_t key;                            /* const after start */
 static _Thread_local unsigned round_no;              /* of destructors */
+
+/* A visit may take long, but ends at once if it is in somebody's way. */
+static void lock_caches(void)
+{
+        pld_add_relaxed(&nawaiting, 1);
+        pld_lock(&lock);
+        pld_sub_relaxed(&nawaiting, 1);
+}
 
 static bool is_past_end(void)
 {
@@ -63,7 +73,7 @@ void pld_die_of_end_inside(void)
 /* What it was at is half done. Better no process than a broken heap. */
 static void check_outside(void)
 {
-        if (pld_unlikely(pld_locks_held() > 0 || pld_load_relaxed(&pld_cache_mine->manual.inside)))
+        if (pld_unlikely(pld_locks_held() > 0 || pld_cache_is_inside(pld_cache_mine)))
                 pld_die_of_end_inside();
 }
 
@@ -121,7 +131,7 @@ PLD_NOINLINE void pld_cache_follow(struct pld_cache *cache)
 static struct pld_cache *find(void)
 {
         struct pld_cache *cache = NULL;
-        pld_lock(&lock);
+        lock_caches();
         if (max_caches && nlive >= max_caches)
                 goto out;
         struct pld_list *item = pld_list_pop(&spare);
@@ -179,7 +189,7 @@ void pld_cache_drop(void)
         pld_bins_empty(cache);
         pld_manual_empty(cache);
         pld_cache_mine = &pld_cache_none;
-        pld_lock(&lock);
+        lock_caches();
         put_back_locked(cache);
         pld_unlock(&lock);
 }
@@ -198,15 +208,38 @@ int pld_cache_start(size_t limit)
 
 size_t pld_caches_live(void)
 {
-        pld_lock(&lock);
+        lock_caches();
         size_t n = nlive;
         pld_unlock(&lock);
         return n;
 }
 
+bool pld_caches_are_awaited(void)
+{
+        return pld_load_relaxed(&nawaiting) > 0;
+}
+
+void pld_caches_visit(void (*visit)(struct pld_cache *cache, void *arg), void *arg)
+{
+        pld_lock(&lock);
+        for (size_t n = nlive; n > 0 && !pld_list_is_empty(&all); n--) {
+                struct pld_list *item = pld_list_pop(&all);
+                pld_list_append(&all, item);
+                visit(pld_container_of(item, struct pld_cache, link), arg);
+                if (pld_caches_are_awaited()) {
+                        pld_unlock(&lock);
+                        sched_yield();
+                        pld_lock(&lock);
+                }
+        }
+        pld_unlock(&lock);
+}
+
 void pld_cache_fork_prepare(void)
 {
+        pld_add_relaxed(&nawaiting, 1);
         pld_lock_seize(&lock);
+        pld_sub_relaxed(&nawaiting, 1);
 }
 
 void pld_cache_fork_done(void)
@@ -222,6 +255,7 @@ void pld_cache_fork_child(void)
         while ((item = pld_list_pop(&orphans))) {
                 struct pld_cache *cache = pld_container_of(item, struct pld_cache, link);
                 pld_list_push(&all, &cache->link);
+                pld_store_relaxed(&cache->manual.news, false); /* no notice of it would come */
                 if (cache == pld_cache_mine)
                         continue;
                 cache->scratch = NULL; /* its chunks are lost: they may be half made */

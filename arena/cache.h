@@ -53,6 +53,10 @@ void pld_cache_drop(void);
 bool pld_cache_watch(void);
 int pld_cache_start(size_t max_caches); /* 0: no limit */
 size_t pld_caches_live(void);
+/* Each thread's, with the lock held that they come and go under; who comes or goes is let
+ * through in between. A thread that comes meanwhile may be left out. */
+void pld_caches_visit(void (*visit)(struct pld_cache *cache, void *arg), void *arg);
+bool pld_caches_are_awaited(void); /* someone waits for that lock */
 void pld_cache_fork_prepare(void);
 void pld_cache_fork_done(void);
 /* In the child: the caches of threads that do not exist there are given back. */
@@ -62,6 +66,12 @@ void pld_cache_fork_child(void);
 static inline bool pld_cache_may_have_moved(const struct pld_cache *cache)
 {
         return pld_load_relaxed(cache->cpu_at) != cache->cpu;
+}
+
+/* Is its thread changing malloc's lists? (visit.h) */
+static inline bool pld_cache_is_inside(const struct pld_cache *cache)
+{
+        return pld_load_acquire(&cache->manual.entries) % 2 != 0; /* what it did before */
 }
 
 /* Before memory of the cache is handed out. */

@@ -3,6 +3,7 @@
 #include "arena/cache.h"
 #include "arena/manual.h"
 #include "arena/shed_spans.h"
+#include "arena/visit.h"
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/futex.h"
@@ -46,6 +47,13 @@ static bool look_at_spans(uint64_t now)
         return pld_spans_are_worth_a_look();
 }
 
+/* Blocks in spans in use, or whole spans of threads that may be asleep. */
+static bool something_waits(void)
+{
+        return pld_spans_are_worth_a_look() ||
+               (pld_load_relaxed(&pld_manual_has_news) && pld_page_heap_mortal_bytes() > 0);
+}
+
 /* at_leisure: there is time for what takes long. */
 static bool pass(bool at_leisure)
 {
@@ -56,7 +64,7 @@ static bool pass(bool at_leisure)
         pld_page_heap_shed(before, false);
         size_t npromoted = pld_page_heap_promote(before, at_leisure);
         bool young = look_at_spans(now);
-        return pld_manual_reclaim() > 0 || npromoted > 0 || young || fresh;
+        return pld_manual_reclaim_idle() || npromoted > 0 || young || fresh;
 }
 
 static void *run(void *unused)
@@ -120,10 +128,12 @@ static void hire(uint64_t now)
         pld_store_relaxed(&made, true);
 }
 
-/* A little is not worth a slower malloc. */
+/* A little is not worth a slower malloc. Where there are threads the next one to allocate
+ * makes ours, and that is all. */
 static void choose_ticking(void)
 {
-        bool tick = __libc_single_threaded && pld_page_heap_spare_bytes() >= TICK_BYTES;
+        bool tick = __libc_single_threaded ? pld_page_heap_spare_bytes() >= TICK_BYTES
+                                           : pld_load_relaxed(&wanted);
         if (pld_load_relaxed(&ticking) == tick)
                 return;
         pld_store_relaxed(&ticking, tick);
@@ -134,7 +144,7 @@ static PLD_NOINLINE void wake_slow(void)
 {
         uint32_t asleep = 0;
         bool shy = discreet && !pld_load_relaxed(&made);
-        bool ripe = (!shy && pld_page_heap_is_ripe()) || pld_spans_are_worth_a_look();
+        bool ripe = (!shy && pld_page_heap_is_ripe()) || something_waits();
         if ((pld_page_heap_spare_bytes() == 0 && !ripe) || pld_locks_held())
                 return;
         uint64_t now = pld_now_coarse_ns();
@@ -160,12 +170,13 @@ static PLD_NOINLINE void chance_slow(void)
 {
         uint32_t asleep = 0;
         uint64_t now = pld_now_coarse_ns();
-        choose_ticking();
-        if (pld_page_heap_spare_bytes() == 0 && !pld_spans_are_worth_a_look()) {
-                pld_store_relaxed(&wanted, false);
-                return;
-        }
         bool alone = __libc_single_threaded;
+        bool nothing = pld_page_heap_spare_bytes() == 0 && !something_waits();
+        if (nothing)
+                pld_store_relaxed(&wanted, false);
+        choose_ticking();
+        if (nothing)
+                return;
         if (pld_locks_held() || (alone && now < pld_load_relaxed(&retry_ns)) ||
             !pld_cas_relaxed(&awake, &asleep, 1))
                 return;
@@ -174,6 +185,7 @@ static PLD_NOINLINE void chance_slow(void)
                 return;
         }
         pld_store_relaxed(&wanted, false);
+        choose_ticking();
         if (pld_load_relaxed(&made))
                 pld_futex_wake(&awake, INT_MAX);
         else
@@ -193,7 +205,7 @@ void pld_decay_tick(void)
                 return;
         uint32_t n = pld_load_relaxed(&nticks) + 1;
         pld_store_relaxed(&nticks, n);
-        if (n % TICKS == 0)
+        if (n % TICKS == 0 || !__libc_single_threaded)
                 chance_slow();
 }
 

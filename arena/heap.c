@@ -290,7 +290,7 @@ size_t pld_heaps_reclaim(void)
                 for (unsigned i = 0; i < pld_load_relaxed(&heap->nshards); i++) {
                         struct pld_shard *shard = heap->shards[i];
                         pld_lock(&shard->lock);
-                        pld_manual_tidy(&shard->cache);
+                        pld_manual_tidy(&shard->cache, NULL);
                         pld_unlock(&shard->lock);
                 }
         }

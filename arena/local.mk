@@ -39,4 +39,5 @@ libpld_arena_la_SOURCES = \
 	arena/stall.c arena/stall.h \
 	arena/stash.c \
 	arena/straddle.c \
-	arena/sweep.c arena/sweep.h
+	arena/sweep.c arena/sweep.h \
+	arena/visit.c arena/visit.h

@@ -18,6 +18,7 @@
 #include "arena/malloc_paths.h"
 #include "arena/shared.h"
 #include "arena/shed_spans.h"
+#include "arena/visit.h"
 #include "base/check.h"
 
 #include <errno.h>

@@ -19,8 +19,8 @@
  *                   '---- arrives on `revived` <-----' remote free: CAS clears
  *
  * M1  the plain fields of a span's manual half, and its link, belong to its
- *     owner: the thread of the cache that `owner` names, or whoever holds the
- *     lock of that shared cache, or whoever replaced NULL there.
+ *     owner: the thread of the cache that `owner` names, or whoever visits that
+ *     (visit.h), or holds the lock of that shared cache, or replaced NULL there.
  * M2  used is the number of blocks out, those on `remote` included; one more
  *     while the span is CURRENT, so that the owner's free never brings it to 0
  *     there; and 1 while it is FULLED, when count blocks are out, so that the first
@@ -59,6 +59,7 @@
 #include "arena/cache.h"
 #include "arena/shared.h"
 #include "arena/shelf.h"
+#include "arena/visit.h"
 
 #include <sched.h>
 #include <sys/random.h>
@@ -73,20 +74,24 @@ struct pld_span pld_span_none = { .class = PLD_CLASS_LARGE };
 uintptr_t pld_manual_key;
 bool (*pld_manual_last_resort)(unsigned nbefore);
 
+_Atomic bool pld_manual_has_news;
 static _Atomic size_t nbytes_out; /* relaxed: a statistic */
 /* Owns spans in the hands of a thread that has no cache to put them in. */
 static struct pld_cache borrower;
 
-static void enter(struct pld_cache *cache)
+static void enter(struct pld_cache *cache) /* visit.h, V1 */
 {
-        pld_store_relaxed(&cache->manual.inside, true);
+        struct pld_manual *manual = &cache->manual;
+        pld_store_relaxed(&manual->entries, pld_load_relaxed(&manual->entries) + 1);
         pld_fence_signal();
+        if (pld_unlikely(pld_load_acquire(&manual->guest)))
+                pld_visit_wait(cache);
 }
 
 static void leave(struct pld_cache *cache)
 {
-        pld_fence_signal();
-        pld_store_relaxed(&cache->manual.inside, false);
+        struct pld_manual *manual = &cache->manual;
+        pld_store_release(&manual->entries, pld_load_relaxed(&manual->entries) + 1);
 }
 
 static struct pld_span *pop_span(struct pld_list *list)
@@ -170,21 +175,26 @@ static bool clear_full(struct pld_span *span)
         return true;
 }
 
-/* What remote freers sent back goes to the lists. */
-static void drain_revived(struct pld_cache *cache)
+/* Nobody else pops: M1. So what is next to the first one stays that. */
+static struct pld_span *pop_revived(struct pld_cache *cache)
 {
-        if (!pld_load_relaxed(&cache->manual.revived))
-                return;
         /* Acquire: next_revived, with revive(). */
-        struct pld_span *span = pld_exchange_acquire(&cache->manual.revived, NULL);
-        while (span) {
-                struct pld_span *next = span->manual.next_revived;
+        struct pld_span *span = pld_load_acquire(&cache->manual.revived);
+        while (span && !pld_cas_acquire(&cache->manual.revived, &span, span->manual.next_revived))
+                ;
+        return span;
+}
+
+/* What remote freers sent back goes to the lists. */
+static void drain_revived(struct pld_cache *cache, pld_manual_may may_go_on)
+{
+        struct pld_span *span;
+        while ((!may_go_on || may_go_on(cache)) && (span = pop_revived(cache))) {
                 pld_list_remove(&span->link);
                 if (span->manual.where == PLD_MANUAL_FULLED)
                         span->manual.used = span->count;
                 pld_blocks_collect(span);
                 list_or_release(cache, span);
-                span = next;
         }
 }
 
@@ -210,7 +220,7 @@ static struct pld_span *next_span(struct pld_cache *cache, unsigned class, bool 
         struct pld_span *span = pop_span(&cache->manual.spans[class]);
         if (span)
                 return span;
-        drain_revived(cache);
+        drain_revived(cache, NULL);
         span = pop_span(&cache->manual.spans[class]);
         if (span)
                 return span;
@@ -304,7 +314,8 @@ static void revive(struct pld_span *span)
         while (!pld_cas_weak_release(&manual->revived, &head, span));
 }
 
-static void push_remote(struct pld_span *span, struct pld_chain chain)
+/* True: the owner's cache had no news until now (visit.h, V4). */
+static bool push_remote(struct pld_span *span, struct pld_cache *owner, struct pld_chain chain)
 {
         uintptr_t more = (uintptr_t)chain.n << PLD_REMOTE_SHIFT;
         uintptr_t head = pld_load_relaxed(&span->manual.remote), fresh;
@@ -316,6 +327,11 @@ static void push_remote(struct pld_span *span, struct pld_chain chain)
         /* Release: the blocks, for collect(). Acquire: owner, with retire(). */
         if (head & PLD_MANUAL_FULL)
                 revive(span);
+        if (pld_load_relaxed(&owner->manual.news)) /* it may be another by now: caches stay */
+                return false;
+        pld_store_relaxed(&owner->manual.news, true);
+        pld_store_relaxed(&pld_manual_has_news, true);
+        return true;
 }
 
 static bool free_claimed(struct pld_span *span, struct pld_block *first, struct pld_cache *cache)
@@ -330,21 +346,20 @@ static bool free_claimed(struct pld_span *span, struct pld_block *first, struct 
 
 bool pld_manual_send_back(struct pld_span *span, struct pld_chain chain)
 {
-        if (pld_load_relaxed(&span->manual.owner)) {
-                push_remote(span, chain);
-                return false;
-        }
+        struct pld_cache *owner = pld_load_relaxed(&span->manual.owner);
+        if (owner)
+                return push_remote(span, owner, chain);
         struct pld_cache *mine = pld_cache_mine;
         bool at_home = mine != &pld_cache_none && mine->slice == span->slice; /* M6 */
         struct pld_cache *cache = at_home ? mine : &borrower;
-        bool released = false;
+        bool has_work;
         enter(cache);
         if (pld_shelf_claim(span, cache))
-                released = free_claimed(span, chain.first, cache);
+                has_work = free_claimed(span, chain.first, cache);
         else
-                push_remote(span, chain);
+                has_work = push_remote(span, cache, chain);
         leave(cache);
-        return released;
+        return has_work;
 }
 
 /* The first block, and those behind it that are of the same span; how many. */
@@ -402,7 +417,7 @@ static void abandon_full(struct pld_list *full, bool alone)
 static void empty_lists(struct pld_cache *cache, bool alone)
 {
         struct pld_manual *manual = &cache->manual;
-        drain_revived(cache);
+        drain_revived(cache, NULL);
         for (unsigned i = 0; i < PLD_NCLASSES; i++) {
                 struct pld_span *span = take_current(cache, i);
                 if (span)
@@ -412,7 +427,7 @@ static void empty_lists(struct pld_cache *cache, bool alone)
         }
         while (has_full(manual)) { /* M4: they are on their way */
                 sched_yield();
-                drain_revived(cache);
+                drain_revived(cache, NULL);
                 for (unsigned i = 0; i < PLD_NCLASSES; i++)
                         pld_shelf_abandon_list(&manual->spans[i]);
         }
@@ -427,7 +442,7 @@ void pld_manual_empty(struct pld_cache *cache)
 
 bool pld_manual_empty_orphan(struct pld_cache *cache)
 {
-        if (pld_load_relaxed(&cache->manual.inside))
+        if (pld_cache_is_inside(cache))
                 return false;
         empty_lists(cache, true);
         return true;
@@ -435,43 +450,57 @@ bool pld_manual_empty_orphan(struct pld_cache *cache)
 
 /* ---- Finding what waits ------------------------------------------------------------------- */
 
-/* Everything freed into the cache's spans is seen to; no empty one stays. */
-void pld_manual_tidy(struct pld_cache *cache)
+/* The list begins with the item from now on. */
+static void turn_to(struct pld_list *list, struct pld_list *item)
 {
-        struct pld_manual *manual = &cache->manual;
-        drain_revived(cache);
-        for (unsigned i = 0; i < PLD_NCLASSES; i++) {
-                struct pld_span *span = take_current(cache, i);
-                if (span)
-                        pld_list_push(&manual->spans[i], &span->link);
-                struct pld_list *list = &manual->spans[i];
-                for (struct pld_list *item = list->next, *next; item != list; item = next) {
-                        span = pld_container_of(item, struct pld_span, link);
-                        next = item->next;
-                        span->manual.where = PLD_MANUAL_LISTED;
-                        pld_blocks_collect(span);
-                        if (!pld_blocks_claim(span))
-                                continue;
-                        pld_list_remove(&span->link);
-                        pld_manual_release(span);
-                }
-        }
+        pld_list_remove(list);
+        pld_list_append(item, list);
 }
 
-size_t pld_manual_reclaim(void)
+static bool tidy_class(struct pld_cache *cache, unsigned class, pld_manual_may may_go_on)
 {
-        size_t before = pld_manual_bytes();
-        pld_shelf_reclaim();
-        pld_shared_tidy();
-        struct pld_cache *mine = pld_cache_mine;
-        if (mine != &pld_cache_none) {
-                pld_bins_empty(mine);
-                enter(mine);
-                pld_manual_tidy(mine);
-                leave(mine);
+        struct pld_list *list = &cache->manual.spans[class];
+        struct pld_span *span = take_current(cache, class);
+        if (span)
+                pld_list_push(list, &span->link);
+        for (struct pld_list *item = list->next, *next; item != list; item = next) {
+                span = pld_container_of(item, struct pld_span, link);
+                next = item->next;
+                span->manual.where = PLD_MANUAL_LISTED;
+                if (may_go_on && !may_go_on(cache)) {
+                        turn_to(list, item);
+                        return false;
+                }
+                pld_blocks_collect(span);
+                if (!pld_blocks_claim(span))
+                        continue;
+                pld_list_remove(&span->link);
+                pld_manual_release(span);
         }
-        size_t after = pld_manual_bytes();
-        return before > after ? before - after : 0;
+        return true;
+}
+
+bool pld_manual_tidy(struct pld_cache *cache, pld_manual_may may_go_on)
+{
+        uint8_t *class = &cache->manual.next_class;
+        drain_revived(cache, may_go_on);
+        bool all = true;
+        for (unsigned i = 0; all && i < PLD_NCLASSES; i++) {
+                all = tidy_class(cache, *class, may_go_on);
+                *class = (uint8_t)((*class + 1) % PLD_NCLASSES);
+        }
+        return all;
+}
+
+void pld_manual_tidy_mine(void)
+{
+        struct pld_cache *mine = pld_cache_mine;
+        if (mine == &pld_cache_none)
+                return;
+        pld_bins_empty(mine);
+        enter(mine);
+        pld_manual_tidy(mine, NULL);
+        leave(mine);
 }
 
 size_t pld_manual_bytes(void)
@@ -544,6 +573,7 @@ static void verify_span(struct pld_cache *cache, struct pld_span *span, unsigned
 void pld_manual_verify(struct pld_cache *cache)
 {
         struct pld_manual *manual = &cache->manual;
+        enter(cache);
         for (unsigned i = 0; i < PLD_NCLASSES; i++) {
                 if (manual->current[i] != &pld_span_none)
                         verify_span(cache, manual->current[i], i, PLD_MANUAL_CURRENT);
@@ -554,6 +584,7 @@ void pld_manual_verify(struct pld_cache *cache)
                         verify_span(cache, pld_container_of(item, struct pld_span, link), i,
                                     PLD_MANUAL_FULLED);
         }
+        leave(cache);
 }
 
 /* ---- Start and fork --------------------------------------------------------------------- */
@@ -566,7 +597,7 @@ void pld_manual_init(struct pld_manual *manual)
                 pld_list_init(&manual->full[i]);
         }
         pld_store_relaxed(&manual->revived, NULL);
-        pld_store_relaxed(&manual->inside, false);
+        pld_store_relaxed(&manual->news, false);
         manual->strict = false;
         manual->in_heap = false;
 }

@@ -36,7 +36,11 @@ struct pld_manual {
         struct pld_list spans[PLD_NCLASSES];    /* others, with free blocks */
         struct pld_list full[PLD_NCLASSES];     /* without free blocks when they came */
         _Atomic(struct pld_span *) revived;     /* any thread pushes: spans that lost `full` */
-        _Atomic bool inside;                    /* lists are being changed; read by a forked child */
+        _Atomic bool news;                      /* any thread: something was freed by others */
+        _Atomic uint32_t entries;               /* odd: lists are being changed (visit.h) */
+        _Atomic uint32_t guest;                 /* futex: who visits; enum in visit.c */
+        uint32_t seen_entries;                  /* who visits: when it last came by */
+        uint8_t next_class;                     /* who visits: where it begins */
         bool strict;                            /* const: memory of the cache's slice or none */
         bool in_heap;                           /* const: a heap's (heap.h), behind its lock */
 };
@@ -72,17 +76,18 @@ void pld_manual_release(struct pld_span *span);
 
 /* For the caches of heaps, under their locks. All spans are released, whatever is out. */
 void pld_manual_destroy(struct pld_cache *cache);
-/* Free spans are released. */
-void pld_manual_tidy(struct pld_cache *cache);
+/* For whoever may change the cache's lists: what others freed is seen to, and free spans are
+ * released. False: it ended early, as may_go_on() said; the next time begins elsewhere. */
+typedef bool (*pld_manual_may)(struct pld_cache *cache);
+bool pld_manual_tidy(struct pld_cache *cache, pld_manual_may may_go_on);
+void pld_manual_tidy_mine(void); /* the calling thread's, its bins included */
 /* Bytes in the cache's spans. */
 size_t pld_manual_cache_bytes(const struct pld_cache *cache);
 
-/* Gives back the free spans that only wait for someone to look: of dead threads,
- * of the shared caches, and of the calling thread. Bytes given back. */
-size_t pld_manual_reclaim(void);
 /* Bytes in spans of malloc, their free blocks included. */
 size_t pld_manual_bytes(void);
 void pld_manual_count(ptrdiff_t nbytes); /* spans of malloc came or went */
+extern _Atomic bool pld_manual_has_news; /* some cache has, since that was looked at; a hint */
 void pld_manual_verify(struct pld_cache *cache); /* the caller's */
 void pld_manual_fork_prepare(void);
 void pld_manual_fork_done(void);

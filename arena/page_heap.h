@@ -64,6 +64,7 @@ int pld_page_heap_node_of(uintptr_t at);
 void pld_page_heap_count_node(unsigned node, size_t *used, size_t *idle);
 size_t pld_page_heap_backed_bytes(void); /* over all slices */
 size_t pld_page_heap_idle_bytes(void);   /* backed, but in no run's huge page */
+size_t pld_page_heap_mortal_bytes(void); /* what may ever go back: beyond the reserve */
 size_t pld_page_heap_spare_bytes(void);  /* what a release and a shedding could give back */
 size_t pld_page_heap_used_bytes(void);   /* in runs */
 size_t pld_page_heap_huge_bytes(void);   /* backed by huge pages */

@@ -17,12 +17,16 @@ size_t pld_page_heap_idle_bytes(void)
         return pld_load_relaxed(&pld_page_heaps.idle_bytes);
 }
 
-size_t pld_page_heap_spare_bytes(void)
+size_t pld_page_heap_mortal_bytes(void)
 {
-        size_t idle = pld_page_heap_idle_bytes();
         size_t backed = pld_load_relaxed(&pld_page_heaps.backed_bytes),
                kept = pld_load_relaxed(&pld_page_heaps.reserved_bytes);
-        size_t beyond = backed > kept ? backed - kept : 0;
+        return backed > kept ? backed - kept : 0;
+}
+
+size_t pld_page_heap_spare_bytes(void)
+{
+        size_t idle = pld_page_heap_idle_bytes(), beyond = pld_page_heap_mortal_bytes();
         return (idle < beyond ? idle : beyond) + pld_load_relaxed(&pld_page_heaps.surplus_bytes);
 }
 

@@ -40,7 +40,7 @@ static void tidy(struct shared *shared)
 {
         pld_lock(&shared->lock);
         if (shared->ready)
-                pld_manual_tidy(&shared->cache);
+                pld_manual_tidy(&shared->cache, NULL);
         pld_unlock(&shared->lock);
 }
 

@@ -19,6 +19,7 @@
 #include "arena/heap.h"
 #include "arena/manual.h"
 #include "arena/sweep.h"
+#include "arena/visit.h"
 #include "base/futex.h"
 #include "collector/cycle.h"
 #include "collector/pressure.h"

@@ -372,7 +372,8 @@ static void fake_thread_be_patient(void)
 
 static int fake_barrier_everywhere(void)
 {
-        return pld_os_linux.barrier_everywhere();
+        int error = pld_fake_trip(PLD_FAKE_BARRIER);
+        return error ? error : pld_os_linux.barrier_everywhere();
 }
 
 static void fake_thread_settle(const char *name, const cpu_set_t *on)

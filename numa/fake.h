@@ -34,6 +34,7 @@ enum pld_fake_call {
         PLD_FAKE_NODES_ALLOWED,
         PLD_FAKE_DISTANCES,
         PLD_FAKE_THREAD_CREATE,
+        PLD_FAKE_BARRIER,
         PLD_FAKE_CALLS
 };
 

@@ -5,6 +5,7 @@
 
 #include "arena/arena.h"
 #include "arena/cache.h"
+#include "arena/visit.h"
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "numa/fake.h"

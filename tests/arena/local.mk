@@ -26,7 +26,8 @@ tests_arena_unit_SOURCES = \
 	tests/arena/test_shed_spans.c \
 	tests/arena/test_size_class.c \
 	tests/arena/test_span.c \
-	tests/arena/test_sweep.c
+	tests/arena/test_sweep.c \
+	tests/arena/test_visit.c
 tests_arena_unit_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_arena_unit_LDADD = libpld_fake.la $(FLOOR2) $(CRITERION_LIBS)
 

@@ -5,6 +5,7 @@
 #include "arena/arena.h"
 #include "arena/cache.h"
 #include "arena/shed_spans.h"
+#include "arena/visit.h"
 #include "base/random.h"
 
 #include <polder/arena.h>
@@ -168,13 +169,14 @@ static void check(bool holds, const char *fact)
         printf("FAILED: %s\n", fact);
 }
 
-/* Gives back what is free in spans and huge pages, while the others go on. */
+/* Gives back what is free in spans and huge pages, and visits the others, while they go on. */
 static _Atomic bool traded;
 
 static void *shed(void *ngiven)
 {
         while (!pld_load_acquire(&traded)) {
                 *(size_t *)ngiven += pld_spans_shed(false);
+                pld_manual_reclaim();
                 pld_page_heap_shed(UINT64_MAX, true);
                 usleep(100);
         }

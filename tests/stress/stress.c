@@ -580,6 +580,32 @@ static struct polder_stats settle(void)
         return stats;
 }
 
+/* A line for each span that should be gone. */
+static int show_spans(const struct polder_extent *extent, bool added, void *unused)
+{
+        (void)added, (void)unused;
+        for (size_t i = 0; i < extent->nbytes; i += PLD_PAGE_BYTES) {
+                uintptr_t at = (uintptr_t)extent->start + i;
+                struct pld_span *span = pld_span_of(at);
+                if (!span || span->start != at)
+                        continue;
+                printf("left: a span of kind %u, %u objects of %zu bytes", span->kind, span->count,
+                       span->nbytes);
+                if (span->kind == PLD_KIND_MANUAL)
+                        printf(", owner %p, used %u, where %u, remote %#lx, idle %#x\n",
+                               (void *)pld_load_relaxed(&span->manual.owner), span->manual.used,
+                               span->manual.where,
+                               (unsigned long)pld_load_relaxed(&span->manual.remote),
+                               pld_load_relaxed(&span->idle));
+                else
+                        printf(", owned %d, sweeping %d, records %p, ties %p\n",
+                               span->collected.owned, span->collected.sweeping,
+                               pld_load_relaxed(&span->collected.records),
+                               pld_load_relaxed(&span->collected.ties));
+        }
+        return 0;
+}
+
 int main(int argc, char **argv)
 {
         double seconds = 10;
@@ -638,6 +664,7 @@ int main(int argc, char **argv)
         check_that(nentries == 0, "no table has an entry without a key", &npassed, &nfailed);
         check_that(stats.live_bytes == 0, "nothing is live in the end", &npassed, &nfailed);
         check_that(pld_spans_live() == 0, "every span is back", &npassed, &nfailed);
+        polder_extents(show_spans, NULL);
         check_that(nfinalized > 0 && nfinalized == nfinalizable, "every finalizer ran once",
                    &npassed, &nfailed);
         printf("%d passed, %d failed\n", npassed, nfailed);
