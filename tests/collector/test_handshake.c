@@ -5,6 +5,8 @@
 #include "tests/collector/test_thread.h"
 
 #include "collector/cycle.h"
+#include "collector/mark.h"
+#include "collector/scan.h"
 
 /* ---- Tracing waits for the last scan ---------------------------------------------------
  * Were it not for that: B is scanned, and a stale word on its stack leads to an object
@@ -75,6 +77,114 @@ Test(handshake, what_one_scan_found_is_not_traced_before_the_last_one, .timeout 
         hold_end(&a);
         hold_end(&b);
         cr_expect(hidden.was_kept);
+}
+
+/* ---- The stop asks once more --------------------------------------------------------------
+ * B notes a white object that it has taken out of the heap. Each thread is asked to flush, A
+ * first; then A, which has seen that object, takes another one out of it. By the time B flushes it
+ * has given away what it noted, as an assist does, and that is traced: so nobody has had anything.
+ * Only the stop finds what A has noted (mark, M5). (The model's "stop trusts the last round".) */
+
+static struct {
+        uintptr_t outer; /* in disguise */
+        _Atomic(struct node *) taken_from;
+} last_round;
+
+static PLD_NOINLINE void make_chain(void)
+{
+        char far[64 << 10];
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+        struct node *inner = node_new(node_new(NULL, 3), 2);
+        watch(0, inner);
+        watch(1, inner->next);
+        polder_store(&roots[0], node_new(node_new(inner, 1), 0));
+        __asm__ __volatile__("" : : "r"(far) : "memory");
+}
+
+static void *make_chain_thread(void *unused)
+{
+        make_chain();
+        return unused;
+}
+
+static PLD_NOINLINE void take_outer(void)
+{
+        last_round.outer = ~(uintptr_t)polder_exchange(&roots[0]->next, NULL);
+}
+
+static PLD_NOINLINE void take_inner(void)
+{
+        struct node *outer = (struct node *)~last_round.outer;
+        pld_store_release(&last_round.taken_from, outer);
+        struct node *inner = polder_exchange(&outer->next, NULL);
+        polder_store(&roots[0]->other, inner);
+}
+
+static void be_flushed_first(struct hold *hold)
+{
+        volatile bool *had_work = &pld_thread_self()->had_work;
+        pld_store_release(&hold->ready, true);
+        while (!(polder_thread_.shading & PLD_SHADE_NEW))
+                polder_safepoint();
+        polder_enter_();
+        *had_work = true; /* until it has flushed */
+        pld_store_release(&meeting.a_is_armed, true);
+        spin_until(&meeting.b_is_scanned);
+        polder_leave_(); /* and is scanned */
+        while (*had_work)
+                polder_safepoint();
+        take_inner();
+        poll_until(&meeting.is_over);
+}
+
+static void await_inner_taken(void)
+{
+        spin_until(&last_round.taken_from);
+        struct node *from = pld_load_acquire(&last_round.taken_from);
+        while (polder_load(&from->next))
+                pld_pause();
+}
+
+static void give_away_all(struct pld_marker *marker)
+{
+        do {
+                pld_shade_noted(marker);
+                while (pld_mark_some(marker, UINT32_MAX))
+                        ;
+                pld_marker_flush(marker);
+        } while (pld_load_acquire(&pld_grey_credits) != 0);
+}
+
+static void be_flushed_last(struct hold *hold)
+{
+        polder_enter_();
+        pld_store_release(&hold->ready, true);
+        spin_until(&meeting.a_is_armed);
+        polder_leave_();
+        while (!pld_thread_self()->black)
+                polder_safepoint();
+        take_outer(); /* A holds the scan open, so nothing is traced yet */
+        polder_enter_();
+        pld_store_release(&meeting.b_is_scanned, true);
+        await_inner_taken();
+        give_away_all(&pld_thread_self()->marker);
+        polder_leave_(); /* and flushes */
+        poll_until(&meeting.is_over);
+}
+
+Test(handshake, the_stop_finds_what_was_noted_after_the_last_flush, .timeout = 60)
+{
+        struct hold a = { .how = be_flushed_first }, b = { .how = be_flushed_last };
+        collected_start();
+        on_a_thread(make_chain_thread, NULL);
+        hold_start(&a);
+        hold_start(&b);
+        cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
+        pld_store_release(&meeting.is_over, true);
+        hold_end(&a);
+        hold_end(&b);
+        cr_expect(is_alive(0));
+        cr_expect(is_alive(1));
 }
 
 /* ---- Steps ------------------------------------------------------------------------------ */
