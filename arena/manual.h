@@ -35,12 +35,13 @@ struct pld_manual {
         struct pld_span *current[PLD_NCLASSES]; /* never NULL: an empty span where there is none */
         struct pld_list spans[PLD_NCLASSES];    /* others, with free blocks */
         struct pld_list full[PLD_NCLASSES];     /* without free blocks when they came */
-        _Atomic(struct pld_span *) revived;     /* any thread pushes: spans that lost `full` */
-        _Atomic bool news;                      /* any thread: something was freed by others */
-        _Atomic uint32_t entries;               /* odd: lists are being changed (visit.h) */
-        _Atomic uint32_t guest;                 /* futex: who visits; enum in visit.c */
+        /* Lines of their own: what others write, what is written often, what is read often. */
+        _Alignas(PLD_CACHE_LINE) _Atomic(struct pld_span *) revived; /* spans that lost `full` */
+        _Alignas(PLD_CACHE_LINE) _Atomic uint32_t entries; /* odd: lists are being changed */
+        _Atomic uint32_t guest;                 /* futex: who visits (visit.h) */
         uint32_t seen_entries;                  /* who visits: when it last came by */
         uint8_t next_class;                     /* who visits: where it begins */
+        _Alignas(PLD_CACHE_LINE) _Atomic bool news; /* any thread: others freed something */
         bool strict;                            /* const: memory of the cache's slice or none */
         bool in_heap;                           /* const: a heap's (heap.h), behind its lock */
 };
