@@ -9,17 +9,20 @@
 enum { PLD_STRETCH_BYTES = 2048 };
 
 struct pld_central {
-        struct pld_lock lock;
+        /* Looked at for every object: kept from the line that threads and sweepers write. */
         unsigned slice, class, slot; /* const; slot: a small number of its own */
+        unsigned form;               /* const once spans are drawn (form.h); of leaves until set */
         size_t nbytes;               /* const: of an object; 0 for large ones */
         size_t stretch;              /* const: the same in whole cells, one at least; bytes */
         const struct pld_shape *shape; /* const */
-        unsigned form;               /* const once spans are drawn (form.h); of leaves until set */
+        _Alignas(PLD_CACHE_LINE) struct pld_lock lock;
         uint32_t epoch;              /* lock: the sweep epoch the lists are of */
         uint32_t nsweeping;          /* lock: spans in sweepers' hands */
         struct pld_list partial, full, owned, unswept; /* lock */
         struct pld_list used_partial, used_full;       /* lock: owned since the flip */
 };
+
+static_assert(offsetof(struct pld_central, lock) == PLD_CACHE_LINE, "see there");
 
 /* Nobody's current span is of it. */
 extern struct pld_central pld_central_none PLD_HIDDEN;
