@@ -53,7 +53,8 @@ enum {
         STAGGERED_TRIES = 4,
         STOP_WITHIN_NS = 250000,
         SWEEP_BATCH = 64,
-        OWN_BYTES = 8 << 20,    /* of scanning that whoever runs a young cycle does itself */
+        OWN_BYTES = 8 << 20,    /* of scanning that whoever runs a young cycle does itself, */
+        FIRST_BYTES = 64 << 10, /* and whoever runs any, before it wakes workers */
         UPDATE_NS = 1000000
 };
 
@@ -64,6 +65,7 @@ static struct pld_marker own;    /* the marker of whoever runs it */
 static bool young;               /* it is, */
 static unsigned char noting;     /* and its threads note down what is born in it */
 static bool asked;               /* it was, by the program */
+static bool workers_are_up;      /* they have been woken for it */
 static size_t nslots;            /* that were in its journal */
 static struct pld_survey survey; /* what it has found */
 static bool keeps_marks;         /* so the flip says */
@@ -191,13 +193,6 @@ static void begin_with_old(void)
                 pld_store_relaxed(&pld_grey_overflow, true);
 }
 
-/* A young cycle has little to mark, mostly, and is the better the sooner it is over: what is
- * born meanwhile grows old unseen. */
-static bool wants_workers(void)
-{
-        return pld_workers_count() > 0 && (!young || pld_pacer_expects() > OWN_BYTES);
-}
-
 /* Roots and records, under a credit, so that nobody takes the marking for done. */
 static void begin_marking(void)
 {
@@ -208,16 +203,28 @@ static void begin_marking(void)
         begin_with_old();
         pld_pacer_add_work(&own, pld_now_ns() - start_ns);
         pld_pacer_marking_begins();
-        if (wants_workers())
-                pld_workers_wake();
+        workers_are_up = false;
         pld_marker_flush(&own);
 }
 
+/* A young cycle has little to mark, mostly, and is the better the sooner it is over: what is
+ * born meanwhile grows old unseen. */
+static uint64_t own_share(void)
+{
+        if (pld_workers_count() == 0 || (young && pld_pacer_expects() <= OWN_BYTES))
+                return UINT64_MAX;
+        return FIRST_BYTES;
+}
+
+/* Where all processors are taken, workers wait for their turn, and mutators that allocate would
+ * soon wait for them: so workers are woken for what is worth it only. */
 static void await_dry(void)
 {
-        if (!wants_workers()) {
-                pld_mark_dry(&own);
-                return;
+        if (!workers_are_up) {
+                if (pld_mark_dry_try(&own, own_share()))
+                        return;
+                workers_are_up = true;
+                pld_workers_wake();
         }
         while (pld_load_acquire(&pld_grey_credits) != 0) {
                 pld_pacer_update();

@@ -29,6 +29,7 @@
 
 enum {
         QUANTUM_BYTES = 64 << 10,
+        LEAST_QUANTUM = 4 << 10, /* what is taken for one of roots, and one that finds little */
         SHARE_PERIOD_NS = 1000000,
         IDLE_NS = 1000000,
         MAX_WORKERS = 256
@@ -62,14 +63,23 @@ static bool mark_quantum(struct pld_marker *marker)
         return pld_roots_scan_some(marker);
 }
 
+bool pld_mark_dry_try(struct pld_marker *marker, uint64_t most)
+{
+        uint64_t start_ns = pld_now_ns(), spent = 0;
+        bool more;
+        do {
+                uint64_t before = marker->scanned_bytes;
+                more = mark_quantum(marker) || pld_marker_flush(marker);
+                spent += LEAST_QUANTUM + marker->scanned_bytes - before;
+        } while (more && spent < most);
+        pld_marker_flush(marker);
+        report(marker, pld_now_ns() - start_ns);
+        return !more;
+}
+
 void pld_mark_dry(struct pld_marker *marker)
 {
-        uint64_t start_ns = pld_now_ns();
-        do {
-                while (mark_quantum(marker))
-                        ;
-        } while (pld_marker_flush(marker));
-        report(marker, pld_now_ns() - start_ns);
+        pld_mark_dry_try(marker, UINT64_MAX);
 }
 
 static void nap(uint64_t ns)
@@ -161,6 +171,11 @@ void pld_workers_wake(void)
 unsigned pld_workers_count(void)
 {
         return nworkers;
+}
+
+uint32_t pld_workers_woken(void)
+{
+        return pld_load_relaxed(&generation);
 }
 
 uint64_t pld_workers_sent(void)

@@ -49,6 +49,37 @@ Test(worker, a_worker_that_cannot_be_made_is_done_without)
         cr_expect_lt(pld_workers_count(), 4);
 }
 
+enum { LITTLE = 100, MUCH = 20000 };
+
+static void *make_list(void *length)
+{
+        for (uintptr_t i = 0; i < (uintptr_t)length; i++) {
+                struct node *object = polder_new(node_layout);
+                cr_assert_not_null(object);
+                polder_store(&object->next, polder_load(&roots[0]));
+                polder_store(&roots[0], object);
+        }
+        return NULL;
+}
+
+static uint32_t woken_by_a_cycle(void)
+{
+        uint32_t before = pld_workers_woken();
+        cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
+        return pld_workers_woken() - before;
+}
+
+Test(worker, workers_are_woken_for_what_is_worth_it_only)
+{
+        collected_start();
+        on_a_thread(make_list, (void *)LITTLE);
+        cr_expect_eq(woken_by_a_cycle(), 0);
+        on_a_thread(make_list, (void *)MUCH);
+        cr_expect_eq(woken_by_a_cycle(), 1);
+        polder_store(&roots[0], NULL);
+        cr_expect_eq(woken_by_a_cycle(), 0);
+}
+
 enum { NNODES = 4, PER_NODE = 2000 };
 
 /* A list that goes from node to node. */
