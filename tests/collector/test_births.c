@@ -1,6 +1,7 @@
 #include "tests/collector/test_thread.h"
 
 #include "arena/sweep.h"
+#include "base/clock.h"
 #include "collector/cycle.h"
 #include "collector/journal.h"
 #include "collector/scan.h"
@@ -296,6 +297,75 @@ Test(births, what_was_born_is_not_old_before_it_is_swept_nor_after, .timeout = 3
         cr_expect_not(pld_span_is_born(found.span, found.index));
         pld_journal_note(&journal, &old[1], other);
         cr_expect_eq(journal.slots->n, 2);
+}
+
+/* Somebody else looks at the object all the time, through the journal: it notes slots of what it
+ * takes for old. Each look is over before the object is born once more, as none outlasts a flip. */
+static struct {
+        void **slot, *value;
+        struct pld_journal journal;
+        _Atomic uint64_t nlooks;
+} looker;
+
+static void *look_at_ages(void *arg)
+{
+        struct gang *gang = arg;
+        pld_add_release(&gang->nready, 1);
+        while (!pld_load_acquire(&gang->done)) {
+                pld_journal_note(&looker.journal, looker.slot, looker.value);
+                if (pld_add_release(&looker.nlooks, 1) % 64 == 0)
+                        sched_yield(); /* there may be one processor for both */
+        }
+        return NULL;
+}
+
+static void await_looks(uint64_t n)
+{
+        uint64_t until = pld_load_acquire(&looker.nlooks) + n;
+        while (pld_load_acquire(&looker.nlooks) < until)
+                sched_yield();
+}
+
+/* All that the span has is born in a cycle, and survives it. */
+static void bear_again(struct pld_span *span)
+{
+        for (size_t i = 0; i < span->nwords; i++) {
+                uint64_t all = pld_load_relaxed(&pld_span_allocated(span)[i]);
+                pld_store_release(&pld_span_born(span)[i], all);
+                pld_store_release(&pld_span_marked(span)[i], all);
+        }
+        span->collected.born = true;
+}
+
+enum { NBIRTHS = 2000 };
+#define BIRTHS_NS UINT64_C(3000000000) /* where processors are rare */
+
+Test(births, what_was_born_is_not_old_while_it_is_swept, .timeout = 60)
+{
+        struct gang gang;
+        struct pld_random random = pld_random_seeded(1);
+        setenv("POLDER_GENERATIONS", "1", 1);
+        collected_start();
+        on_a_thread(make_for_the_root, (void *)0);
+        on_a_thread(make_for_the_root, (void *)1);
+        cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
+        struct pld_span *span = pld_find_object((uintptr_t)roots[0]).span;
+        looker.slot = (void **)roots[0];
+        looker.value = roots[1];
+        bear_again(span);
+        gang_start(&gang, 1, look_at_ages);
+        uint64_t until_ns = pld_now_ns() + BIRTHS_NS;
+        for (int i = 0; i < NBIRTHS && !looker.journal.slots && pld_now_ns() < until_ns; i++) {
+                await_looks(2);
+                bear_again(span);
+                await_looks(1);
+                for (uint64_t n = pld_random_below(&random, 64); n; n--)
+                        pld_pause();
+                pld_sweep_flip();
+                pld_span_sweep(span);
+        }
+        gang_stop(&gang);
+        cr_expect_null(looker.journal.slots);
 }
 
 /* ---- Spans ------------------------------------------------------------------------------- */

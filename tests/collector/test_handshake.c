@@ -187,6 +187,43 @@ Test(handshake, the_stop_finds_what_was_noted_after_the_last_flush, .timeout = 6
         cr_expect(is_alive(1));
 }
 
+/* ---- A stop that is given up ---------------------------------------------------------------
+ * What was read once, roots and records, is not read again because a thread was late for the stop:
+ * what leaves them is shaded. A plain store into a root, which is against the rules, tells. */
+
+static void be_late_once(struct hold *hold)
+{
+        bool was_late = false;
+        pld_store_release(&hold->ready, true);
+        while (!pld_load_acquire(&hold->done)) {
+                polder_enter_();
+                while (!polder_flag_(&polder_thread_.asked) && !pld_load_acquire(&hold->done))
+                        pld_pause();
+                uint32_t stop = pld_load_acquire(&pld_stopping);
+                if (stop % 2 && !was_late) {
+                        __atomic_store_n(&roots[0], (struct node *)~hold->hidden, __ATOMIC_RELEASE);
+                        was_late = true;
+                        while (pld_load_acquire(&pld_stopping) == stop)
+                                pld_pause();
+                }
+                polder_leave_();
+        }
+}
+
+Test(handshake, who_is_late_for_the_stop_has_nobody_read_the_roots_again, .timeout = 60)
+{
+        struct hold hold = { .how = be_late_once };
+        collected_start_as("off", ""); /* verify would complain of the store */
+        hold_start(&hold);
+        do { /* the stop may find it on its way from one handshake to the next */
+                hold.hidden = (uintptr_t)on_a_thread(make_hidden, (void *)0);
+                cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
+        } while (!__atomic_load_n(&roots[0], __ATOMIC_ACQUIRE));
+        __atomic_store_n(&roots[0], NULL, __ATOMIC_RELEASE);
+        hold_end(&hold);
+        cr_expect_not(is_alive(0));
+}
+
 /* ---- Steps ------------------------------------------------------------------------------ */
 
 enum { NCOUNTS = 8 };
