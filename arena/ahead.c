@@ -44,9 +44,9 @@ static struct ahead {
 static _Atomic size_t limit_bytes; /* 0: none */
 static _Atomic uint64_t grown_bytes;
 
-static size_t wanted_now(struct ahead *ahead)
+static size_t wanted_now(struct ahead *ahead, unsigned slice)
 {
-        size_t nbacked = pld_load_relaxed(&pld_page_heaps.of[ahead->slice]->nbacked);
+        size_t nbacked = pld_load_relaxed(&pld_page_heaps.of[slice]->nbacked);
         size_t wanted = pld_load_relaxed(&ahead->wanted), most = 1 + nbacked / SHARE;
         if (nbacked < LEAST_BACKED) /* A1 */
                 return 0;
@@ -56,7 +56,7 @@ static size_t wanted_now(struct ahead *ahead)
 static size_t missing_now(struct ahead *ahead)
 {
         struct pld_page_heap *heap = pld_page_heaps.of[ahead->slice];
-        size_t wanted = wanted_now(ahead);
+        size_t wanted = wanted_now(ahead, ahead->slice);
         pld_lock(&heap->lock);
         size_t nidle = heap->nidle;
         pld_unlock(&heap->lock);
@@ -173,13 +173,18 @@ void pld_ahead_drawn(unsigned slice, size_t nidle)
         if (pld_likely(!pld_load_relaxed(&ahead->made)))
                 return;
         pld_add_relaxed(&ahead->ndrawn, 1);
-        if (nidle < pld_load_relaxed(&ahead->wanted)) /* A2 */
+        if (nidle < wanted_now(ahead, slice)) /* A2; else there is nothing to fetch */
                 ring(ahead);
 }
 
 void pld_ahead_set_limit(size_t nbytes)
 {
         pld_store_relaxed(&limit_bytes, nbytes);
+}
+
+uint32_t pld_ahead_rung(unsigned slice)
+{
+        return pld_load_relaxed(&aheads[slice].bell);
 }
 
 uint64_t pld_ahead_grown(void)

@@ -18,6 +18,7 @@ void pld_ahead_make_room(unsigned slice);
 void pld_ahead_drawn(unsigned slice, size_t nidle);
 /* Nothing is prepared that would have more bytes backed than this, over all slices. */
 void pld_ahead_set_limit(size_t nbytes);
+uint32_t pld_ahead_rung(unsigned slice); /* how often its thread was woken */
 uint64_t pld_ahead_grown(void); /* bytes made ready so far */
 void pld_ahead_fork_child(void);
 

@@ -50,6 +50,22 @@ Test(ahead, what_is_ready_doubles_up_to_a_share_of_the_heap, .timeout = 120)
         cr_expect(comes_to(3), "1 and a 64th of 132, not 4");
 }
 
+Test(ahead, who_takes_what_need_not_be_fetched_wakes_nobody, .timeout = 60)
+{
+        struct pld_run run;
+        start_dry(16);
+        for (int i = 0; i < 3; i++)
+                pld_ahead_was_dry(0); /* four would be wanted, were the heap larger */
+        cr_expect(comes_to(1));
+        pld_page_heap_grow(0, 2 * HUGE_PAGE, false);
+        uint32_t rung = pld_ahead_rung(0);
+        while (pld_page_heap_idle_bytes() > HUGE_PAGE)
+                cr_assert_eq(pld_page_heap_alloc(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES, true, &run), 0);
+        cr_expect_eq(pld_ahead_rung(0), rung);
+        cr_assert_eq(pld_page_heap_alloc(0, PLD_HUGE_PAGES, PLD_PAGE_BYTES, true, &run), 0);
+        cr_expect_eq(pld_ahead_rung(0), rung + 1);
+}
+
 Test(ahead, a_small_heap_has_nothing_ready, .timeout = 60)
 {
         start_dry(4);
