@@ -1,11 +1,12 @@
 #include "tests/collector/test_thread.h"
 
 #include "arena/sweep.h"
-#include "base/clock.h"
 #include "collector/cycle.h"
 #include "collector/journal.h"
 #include "collector/scan.h"
 #include "collector/thread.h"
+
+#include <ucontext.h>
 
 /* What is born while a young cycle runs is young after it.
  *
@@ -299,74 +300,100 @@ Test(births, what_was_born_is_not_old_before_it_is_swept_nor_after, .timeout = 3
         cr_expect_eq(journal.slots->n, 2);
 }
 
-/* Somebody else looks at the object all the time, through the journal: it notes slots of what it
- * takes for old. Each look is over before the object is born once more, as none outlasts a flip. */
+/* The processor's trap flag brings a signal after each instruction. The journal notes the slots of
+ * what it takes for old. */
+#if defined(__x86_64__)
+enum { TRAP_FLAG = 0x100 };
 static struct {
+        struct pld_span *span;
         void **slot, *value;
         struct pld_journal journal;
-        _Atomic uint64_t nlooks;
-} looker;
+        volatile unsigned steps;
+} between;
 
-static void *look_at_ages(void *arg)
+static void set_trap(bool on)
 {
-        struct gang *gang = arg;
-        pld_add_release(&gang->nready, 1);
-        while (!pld_load_acquire(&gang->done)) {
-                pld_journal_note(&looker.journal, looker.slot, looker.value);
-                if (pld_add_release(&looker.nlooks, 1) % 64 == 0)
-                        sched_yield(); /* there may be one processor for both */
-        }
-        return NULL;
-}
-
-static void await_looks(uint64_t n)
-{
-        uint64_t until = pld_load_acquire(&looker.nlooks) + n;
-        while (pld_load_acquire(&looker.nlooks) < until)
-                sched_yield();
+        uint64_t flags = __builtin_ia32_readeflags_u64() & ~(uint64_t)TRAP_FLAG;
+        __builtin_ia32_writeeflags_u64(on ? flags | TRAP_FLAG : flags);
 }
 
 /* All that the span has is born in a cycle, and survives it. */
-static void bear_again(struct pld_span *span)
+static void bear_again(void)
 {
+        struct pld_span *span = between.span;
         for (size_t i = 0; i < span->nwords; i++) {
                 uint64_t all = pld_load_relaxed(&pld_span_allocated(span)[i]);
                 pld_store_release(&pld_span_born(span)[i], all);
                 pld_store_release(&pld_span_marked(span)[i], all);
         }
         span->collected.born = true;
+        pld_sweep_flip();
 }
 
-enum { NBIRTHS = 2000 };
-#define BIRTHS_NS UINT64_C(3000000000) /* where processors are rare */
-
-Test(births, what_was_born_is_not_old_while_it_is_swept, .timeout = 60)
+static void look(void)
 {
-        struct gang gang;
-        struct pld_random random = pld_random_seeded(1);
+        pld_journal_note(&between.journal, between.slot, between.value);
+}
+
+static void start_between(void (*on_trap)(int, siginfo_t *, void *))
+{
+        struct sigaction trap = { .sa_sigaction = on_trap, .sa_flags = SA_SIGINFO };
         setenv("POLDER_GENERATIONS", "1", 1);
         collected_start();
         on_a_thread(make_for_the_root, (void *)0);
         on_a_thread(make_for_the_root, (void *)1);
         cr_assert_eq(polder_collect(POLDER_CONCURRENT), 0);
-        struct pld_span *span = pld_find_object((uintptr_t)roots[0]).span;
-        looker.slot = (void **)roots[0];
-        looker.value = roots[1];
-        bear_again(span);
-        gang_start(&gang, 1, look_at_ages);
-        uint64_t until_ns = pld_now_ns() + BIRTHS_NS;
-        for (int i = 0; i < NBIRTHS && !looker.journal.slots && pld_now_ns() < until_ns; i++) {
-                await_looks(2);
-                bear_again(span);
-                await_looks(1);
-                for (uint64_t n = pld_random_below(&random, 64); n; n--)
-                        pld_pause();
-                pld_sweep_flip();
-                pld_span_sweep(span);
-        }
-        gang_stop(&gang);
-        cr_expect_null(looker.journal.slots);
+        cr_assert_eq(sigaction(SIGTRAP, &trap, NULL), 0);
+        between.slot = (void **)polder_load(&roots[0]);
+        between.value = polder_load(&roots[1]);
+        between.span = pld_find_object((uintptr_t)between.slot).span;
 }
+
+static void sweep_in_time(int number, siginfo_t *info, void *context)
+{
+        (void)number;
+        (void)info;
+        if (--between.steps > 0)
+                return;
+        ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
+        pld_span_sweep(between.span);
+}
+
+Test(births, what_was_born_is_not_old_if_it_is_swept_while_somebody_looks, .timeout = 60)
+{
+        start_between(sweep_in_time);
+        unsigned at = 0;
+        do {
+                bear_again();
+                between.steps = ++at;
+                set_trap(true);
+                look();
+                set_trap(false);
+        } while (between.steps == 0);
+        cr_expect_gt(at, 20, "of its instructions");
+        cr_expect_null(between.journal.slots);
+}
+
+static void look_at_once(int number, siginfo_t *info, void *context)
+{
+        (void)number;
+        (void)info;
+        (void)context;
+        between.steps++;
+        look();
+}
+
+Test(births, what_was_born_is_not_old_while_it_is_swept, .timeout = 60)
+{
+        start_between(look_at_once);
+        bear_again();
+        set_trap(true);
+        pld_span_sweep(between.span);
+        set_trap(false);
+        cr_expect_gt(between.steps, 20, "instructions");
+        cr_expect_null(between.journal.slots);
+}
+#endif
 
 /* ---- Spans ------------------------------------------------------------------------------- */
 
