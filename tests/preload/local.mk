@@ -1,6 +1,7 @@
 # Programs that know nothing of Polder, under the preload library. No library of
 # Polder's is linked with them, nor what configure found for those.
 preload_programs = \
+	tests/preload/asleep \
 	tests/preload/ends \
 	tests/preload/forks \
 	tests/preload/peak \
@@ -17,6 +18,9 @@ endif
 preload_cflags = $(AM_CFLAGS) -fno-builtin
 preload_cxxflags = $(AM_CXXFLAGS) -std=c++17 -Wall -Wextra -fno-builtin -faligned-new
 preload_ldflags = $(AM_LDFLAGS) -Wl,--as-needed
+tests_preload_asleep_SOURCES = tests/preload/asleep.c tests/preload/check.h
+tests_preload_asleep_CFLAGS = $(preload_cflags)
+tests_preload_asleep_LDFLAGS = $(preload_ldflags)
 tests_preload_ends_SOURCES = tests/preload/ends.cc tests/preload/check.h
 tests_preload_ends_CXXFLAGS = $(preload_cxxflags)
 tests_preload_ends_LDFLAGS = $(preload_ldflags)
