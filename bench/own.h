@@ -1,5 +1,5 @@
 /* own.h: what programs that measure bring along, so that nothing of it is the allocator's or
- * the collector's that is measured: arrays and random numbers. */
+ * the collector's that is measured: arrays, random numbers, a pause. */
 #ifndef BENCH_OWN_H
 #define BENCH_OWN_H
 
@@ -21,6 +21,16 @@ static inline void *own_array(size_t count, size_t nbytes)
 static inline void end_own_array(void *array, size_t count, size_t nbytes)
 {
         munmap(array, count * nbytes);
+}
+
+/* In a loop that waits for another processor. */
+static inline void own_pause(void)
+{
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ __volatile__("yield");
+#endif
 }
 
 /* Marsaglia's xorshift with a multiplication; seeds are fixed. */

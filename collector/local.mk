@@ -3,6 +3,7 @@ libpld_collector_la_SOURCES = \
 	collector/barrier.c \
 	collector/cycle.c collector/cycle.h \
 	collector/ephemeron.c \
+	collector/finalizer.c collector/finalizer.h \
 	collector/generation.c collector/generation.h \
 	collector/governor.c collector/governor.h \
 	collector/grey.c collector/grey.h \
@@ -17,7 +18,7 @@ libpld_collector_la_SOURCES = \
 	collector/pacer.c collector/pacer.h \
 	collector/pressure.c collector/pressure.h \
 	collector/reach.c collector/reach.h \
-	collector/records.c collector/records.h \
+	collector/records.c collector/records.h collector/records_inside.h \
 	collector/request.c collector/request.h \
 	collector/roots.c collector/roots.h \
 	collector/rules.c collector/rules.h \
@@ -31,6 +32,7 @@ libpld_collector_la_SOURCES = \
 	collector/tie.c collector/tie.h \
 	collector/trace.c collector/trace.h \
 	collector/verify.c collector/verify.h \
+	collector/weak.c \
 	collector/weak_table.c \
 	collector/why.c collector/why.h collector/why_print.c \
 	collector/worker.c collector/worker.h

@@ -19,7 +19,7 @@
 #include "collector/generation.h"
 #include "collector/pacer.h"
 #include "collector/pressure.h"
-#include "collector/records.h"
+#include "collector/finalizer.h"
 #include "collector/safepoint.h"
 #include "collector/settings.h"
 #include "collector/start.h"

@@ -11,7 +11,7 @@
 #include "collector/generation.h"
 #include "collector/histograms.h"
 #include "collector/pacer.h"
-#include "collector/records.h"
+#include "collector/finalizer.h"
 #include "collector/request.h"
 #include "collector/start.h"
 

@@ -162,7 +162,7 @@ static bool take_chunk(struct marker *marker)
                         return false;
                 while (!__atomic_load_n(&npool, __ATOMIC_RELAXED) &&
                        __atomic_load_n(&nhungry, __ATOMIC_RELAXED) < marker->threads)
-                        __builtin_ia32_pause();
+                        own_pause();
                 if (__atomic_load_n(&nhungry, __ATOMIC_RELAXED) == marker->threads)
                         return false;
         }

@@ -67,7 +67,7 @@ static void lock_bucket(size_t bucket)
         volatile char *taken = &locks[bucket % LOCKS].taken;
         while (__atomic_exchange_n(taken, 1, __ATOMIC_ACQUIRE))
                 while (*taken)
-                        __builtin_ia32_pause();
+                        own_pause();
 }
 
 static void unlock_bucket(size_t bucket)

@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 #include "collector/cycle.h"
-#include "collector/records.h"
+#include "collector/finalizer.h"
 #include "collector/thread.h"
 
 static _Atomic unsigned ncalls;

@@ -1,7 +1,7 @@
 /* What a pin promises; how pins are kept is in test_roots.c. */
 #include "tests/collector/collector_test.h"
 
-#include "collector/records.h"
+#include "collector/finalizer.h"
 
 static _Atomic unsigned ncalls;
 

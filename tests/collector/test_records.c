@@ -1,6 +1,6 @@
 #include "tests/collector/collector_test.h"
 
-#include "collector/records.h"
+#include "collector/finalizer.h"
 #include "collector/thread.h"
 
 /* ---- Weak references ------------------------------------------------------------------------ */
