@@ -25,7 +25,7 @@
 
 enum {
         LEAST_BACKED = 8, /* huge pages, A1 */
-        SHARE = 64,       /* of what is backed */
+        SHARE = 128,      /* of what is backed */
         MOST = 16,        /* huge pages */
         PIECE = 2         /* the same, at a time */
 };

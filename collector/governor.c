@@ -16,10 +16,10 @@
  * to fit in the growth, of which it leaves a half.
  *
  * A cycle costs handshakes, roots and wakes however little lives: so a small heap grows by a
- * *floor* in any case. While cycles take more than a tenth of the CPUs, as where much is
- * allocated and little lives, the floor is stretched, a little after each, and it goes back
- * when they take next to nothing (as the JVM's collectors size their heaps by GCTimeRatio). For
- * heaps that are larger than the floor the percentage means what it says.
+ * *floor* in any case. While cycles take more than a tenth of the CPUs, where much is
+ * allocated and little lives, the floor is stretched, a little after each; and it goes
+ * back when they take next to nothing (as the JVM's collectors size their heaps by GCTimeRatio), or
+ * when the heap has outgrown it: for heaps that are larger the percentage means what it says.
  *
  * A limit pulls the goal down, until collecting has taken more than half of the CPUs for a
  * while (a leaky bucket, as Go's): a program that only collects is of no use. From then on
@@ -72,15 +72,22 @@ static size_t smaller(size_t a, size_t b)
 
 /* ---- Goal and trigger ------------------------------------------------------------------ */
 
+/* Stretched it is for all of the heap: the more lives, the less is left to grow by. */
 static size_t floor_now(const struct pld_governor *governor, const struct pld_heap_facts *facts)
 {
         double stretched = at_least(governor->stretch, 1) * (double)facts->floor;
-        return larger(facts->floor, (size_t)at_most(stretched, (double)facts->most_floor));
+        size_t heap = (size_t)at_most(stretched, (double)facts->most_floor);
+        return larger(facts->floor, heap > facts->certain ? heap - facts->certain : 0);
 }
 
 size_t pld_governor_most_floor(size_t there_is)
 {
         return smaller(there_is / FLOOR_SHARE, MOST_FLOOR);
+}
+
+static bool is_by_floor(const struct pld_governor *governor, const struct pld_heap_facts *facts)
+{
+        return facts->certain + facts->roots < floor_now(governor, facts);
 }
 
 static size_t goal_by_percent(const struct pld_governor *governor, const struct pld_heap_facts *facts)
@@ -132,7 +139,7 @@ struct pld_aim pld_governor_aim(const struct pld_governor *governor,
         size_t by_percent = goal_by_percent(governor, facts), by_limit = goal_by_limit(governor, facts);
         size_t goal = larger(smaller(by_percent, by_limit), base); /* L1 */
         if (goal == SIZE_MAX)
-                return (struct pld_aim){ SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX };
+                return (struct pld_aim){ SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, false };
         double room = (double)(goal - base);
         double runway = at_most(governor->runway[false], most_runway * room);
         runway = at_least(runway, least_runway * room);
@@ -142,6 +149,7 @@ struct pld_aim pld_governor_aim(const struct pld_governor *governor,
                 .trigger = trigger,
                 .young_room = by_percent <= by_limit ? young_room(trigger - base) : SIZE_MAX,
                 .bound = bound_of(facts, goal),
+                .by_floor = is_by_floor(governor, facts),
         };
 }
 
@@ -218,9 +226,9 @@ static void stretch_floor(struct pld_governor *governor, const struct pld_cycle_
                 return;
         double part = governor->spent / at_least(governor->passed, 1);
         double stretch = at_least(governor->stretch, 1);
-        if (part > much)
+        if (part > much && facts->by_floor)
                 stretch *= 1.5;
-        else if (part < little)
+        else if (part < little || !facts->by_floor)
                 stretch /= 1.25;
         governor->stretch = at_most(at_least(stretch, 1), MOST_STRETCH);
         governor->spent *= memory;

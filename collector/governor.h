@@ -27,7 +27,7 @@ struct pld_governor {
 struct pld_heap_facts {
         size_t live;       /* marked, or born in the cycle */
         size_t full_live;  /* the same of the last full cycle */
-        size_t certain;    /* of that, what was marked */
+        size_t certain;    /* of that, what was marked and is to be counted */
         size_t roots;
         size_t other;      /* backed for other things than the heap */
         size_t floor;      /* what a heap grows by at 100 percent, be it ever so small, */
@@ -42,6 +42,7 @@ struct pld_aim {
         size_t trigger;    /* and should begin, */
         size_t young_room; /* or a young one after so much was allocated, if any; */
         size_t bound;      /* and here it must have ended, whatever it costs */
+        bool by_floor;     /* so little lives that the heap grows by the floor */
 };
 
 struct pld_aim pld_governor_aim(const struct pld_governor *governor,
@@ -76,6 +77,7 @@ bool pld_governor_is_far_over(const struct pld_aim *aim, size_t heap);
 struct pld_cycle_facts {
         bool young;
         bool asked;        /* by the program: says nothing of how much the heap needs */
+        bool by_floor;     /* what is said of its aim */
         double scanned, marked;
         double born;       /* allocated from its begin to its end */
         double allocated;  /* since the end of the one before */

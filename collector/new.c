@@ -57,12 +57,12 @@ static unsigned slice_now(const struct pld_thread *self)
         return self->cache->slice;
 }
 
-static void count_run(struct pld_thread *self, void *object, size_t reserved)
+static void count_run(struct pld_thread *self, void *object, size_t reserved, size_t cell)
 {
         if (object && pld_rules_shading)
                 pld_rules_clear(object, reserved);
         self->unpolled += reserved;
-        pld_pacer_note(self, reserved);
+        pld_pacer_note_run(self, reserved, cell);
 }
 
 /* Inside Polder. */
@@ -76,12 +76,12 @@ static void *refill(struct pld_thread *self, struct pld_shape *shape, unsigned s
                 void *object = pld_bump_direct(central, self->black);
                 if (object && pld_rules_shading)
                         pld_rules_clear(object, central->nbytes);
-                pld_pacer_note(self, central->nbytes);
+                pld_pacer_note_run(self, central->nbytes, central->nbytes);
                 return object;
         }
         void *object = pld_bump_refill(&self->cache->bump, central, self->black, &reserved);
         self->unpolled = 0;
-        count_run(self, object, reserved);
+        count_run(self, object, reserved, central->nbytes);
         return object;
 }
 
@@ -114,7 +114,7 @@ static PLD_NOINLINE void *new_small_resort(struct pld_thread *self, struct pld_s
 }
 
 /* Entered and left inside Polder, but not in between. */
-static PLD_NOINLINE void *new_small_slow(struct pld_shape *shape)
+static PLD_NOINLINE void *new_small_slow(struct pld_shape *shape, size_t nbytes)
 {
         pld_stall_start_sum();
         struct pld_thread *self = pld_thread_attach();
@@ -123,6 +123,7 @@ static PLD_NOINLINE void *new_small_slow(struct pld_shape *shape)
         if (pld_rules_shading)
                 pld_rules_settle_newest(self);
         pld_leave(); /* a poll */
+        self->asking = nbytes;
         pld_pacer_assist(self);
         void *object = refill_from_outside(self, shape);
         if (pld_unlikely(!object))
@@ -132,38 +133,39 @@ static PLD_NOINLINE void *new_small_slow(struct pld_shape *shape)
 }
 
 /* Inside Polder: from another run, if that need not be the long way (N5). */
-static void *next_run(struct pld_cache *cache, struct pld_central *central)
+static void *next_run(struct pld_cache *cache, struct pld_central *central, size_t nbytes)
 {
         struct pld_thread *self = pld_thread_self();
         size_t reserved = 0;
         if (!self || self->unpolled >= (self->black ? POLL_BYTES_BLACK : POLL_BYTES))
                 return NULL;
         void *object = pld_bump_next(&cache->bump, central, self->black, &reserved);
+        self->asking = nbytes;
         if (object)
-                count_run(self, object, reserved);
+                count_run(self, object, reserved, central->nbytes);
         return object;
 }
 
-static void *beyond(struct pld_cache *cache, struct pld_central *central)
+static void *beyond(struct pld_cache *cache, struct pld_central *central, size_t nbytes)
 {
         void *object;
         if (pld_bump_try(&cache->bump, central, &object))
                 return object;
         object = pld_bump_more(&cache->bump, central);
-        return object ? object : next_run(cache, central);
+        return object ? object : next_run(cache, central, nbytes);
 }
 
 /* Entered inside Polder, left outside. */
-static PLD_NOINLINE void *new_small_beyond(struct pld_shape *shape)
+static PLD_NOINLINE void *new_small_beyond(struct pld_shape *shape, size_t nbytes)
 {
         struct pld_cache *cache = pld_cache_mine;
         struct pld_central *central = pld_load_acquire(&shape->central[cache->slice]);
         void *object = NULL;
         pld_look_up();
         if (pld_likely(central && !pld_cache_may_have_moved(cache))) /* N4 */
-                object = beyond(cache, central);
+                object = beyond(cache, central, nbytes);
         if (pld_unlikely(!object))
-                object = new_small_slow(shape);
+                object = new_small_slow(shape, nbytes);
         else if (pld_unlikely(pld_rules_shading))
                 pld_rules_settle_newest(pld_thread_self());
         polder_thread_.self[PLD_SELF_NEWEST] = object;
@@ -197,11 +199,11 @@ static inline void *new_small_done(void *object)
         return pld_unlikely(polder_flag_(&polder_thread_.asked)) ? polled(object) : object;
 }
 
-static inline void *new_small(struct pld_shape *shape)
+static inline void *new_small(struct pld_shape *shape, size_t nbytes)
 {
         void *object;
         return pld_likely(new_small_try(shape, &object)) ? new_small_done(object)
-                                                         : new_small_beyond(shape);
+                                                         : new_small_beyond(shape, nbytes);
 }
 
 static PLD_NOINLINE struct pld_span *large_span(struct pld_thread *self, struct pld_shape *shape,
@@ -268,7 +270,7 @@ void *polder_new(const struct polder_layout *layout)
         if (pld_likely(new_small_try(layout->shape, &object)))
                 return new_small_done(object);
         if (layout->nbytes <= PLD_SMALL_MAX)
-                return new_small_beyond(layout->shape);
+                return new_small_beyond(layout->shape, layout->nbytes);
         pld_leave(); /* a large one's shape has no rooted central */
         return new_large(layout->shape, layout->nbytes, -1);
 }
@@ -285,7 +287,7 @@ void *polder_new_array(const struct polder_layout *element, size_t count)
                                        : pld_layout_array_shape(element, class);
         if (!shape)
                 return no_memory(ENOMEM);
-        return class < PLD_NCLASSES ? new_small(shape) : new_large(shape, nbytes, -1);
+        return class < PLD_NCLASSES ? new_small(shape, nbytes) : new_large(shape, nbytes, -1);
 }
 
 static void *new_plain(struct pld_shape *const shapes[], size_t nbytes)
@@ -293,7 +295,8 @@ static void *new_plain(struct pld_shape *const shapes[], size_t nbytes)
         if (pld_start())
                 return no_memory(ENOMEM);
         unsigned class = pld_class_for(nbytes);
-        return class < PLD_NCLASSES ? new_small(shapes[class]) : new_large(shapes[class], nbytes, -1);
+        return class < PLD_NCLASSES ? new_small(shapes[class], nbytes)
+                                    : new_large(shapes[class], nbytes, -1);
 }
 
 void *polder_new_leaf(size_t nbytes)

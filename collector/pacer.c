@@ -14,7 +14,12 @@
  * K1  heap = live at the last flip + allocated since; both only approximate, as
  *     threads tell what they allocated a little late.
  * K2  trigger <= goal; and live <= trigger, unless young cycles have promoted more.
- * K3  goal and trigger are the last full cycle's, and do not move with young ones. */
+ * K3  goal and trigger are the last full cycle's, and do not move with young ones.
+ * K4  the percentage is of what the program has asked for, and what it says is of memory: who
+ *     sets 100 has twice the data in mind. A cell is up to an eighth larger than what was asked
+ *     for, which is not kept; so of each run that is reserved the object that needed it stands for
+ *     all. Beside the cells there are the ends of spans and huge pages, what is ready
+ *     ahead of need, and tables: about a 32nd. */
 #include "collector/pacer.h"
 
 #include "arena/ahead.h"
@@ -37,6 +42,8 @@
 
 enum {
         TELL_BYTES = 32 << 10,
+        SAMPLE_HEAPS = 4,         /* as many times what lives are remembered, */
+        BESIDE_SHARE = 32,        /* and of it, what there is beside cells (K4) */
         LEAST_FLOOR = 32 << 20, MOST_FLOOR = 256 << 20,
         FLOOR_OF_THREAD = 16 << 20,
         GIVE_WAY_NS = 100000,
@@ -50,7 +57,8 @@ static _Atomic size_t live;             /* marked by the last cycle */
 static _Atomic size_t full_live;        /* K3: live after the last full cycle */
 static _Atomic size_t grown_up;         /* of that, what was there before it */
 static _Atomic size_t since;            /* allocated after the last flip, */
-static _Atomic size_t since_large;      /* of that, in large objects */
+static _Atomic size_t since_large;      /* of that, in large objects, */
+static _Atomic size_t since_unasked;    /* and what rounding to size classes took (K4) */
 static _Atomic size_t goal, trigger, bound; /* see struct pld_aim */
 static _Atomic size_t young_room;       /* the same */
 static _Atomic size_t young_trigger;    /* of `since` */
@@ -68,6 +76,8 @@ static _Atomic uint64_t cycle_cpu_ns, total_cpu_ns;
 static _Atomic uint64_t nassists;
 
 static struct pld_governor governor;    /* lock */
+static double sampled, unasked;         /* lock: K4, of what was allocated lately: bytes */
+static bool by_floor;                   /* lock: the goal is */
 static bool young;                      /* the cycle's: it is one */
 static bool asked;                      /* the cycle's: the program wanted it */
 static size_t since_at_begin, large_at_begin; /* the cycle's */
@@ -110,13 +120,23 @@ static size_t most_floor_bytes(void)
         return pld_governor_most_floor(memory);
 }
 
+/* Of bytes in cells, what was asked for, and less what comes beside (K4). */
+static size_t asked_for(size_t nbytes)
+{
+        pld_lock(&lock);
+        double part = sampled > 0 ? 1 - unasked / sampled : 1;
+        pld_unlock(&lock);
+        size_t wanted = (size_t)((double)nbytes * part);
+        return wanted - wanted / BESIDE_SHARE;
+}
+
 static struct pld_heap_facts heap_facts(void)
 {
         size_t now = pld_load_relaxed(&live);
         return (struct pld_heap_facts){
                 .live = now,
                 .full_live = pld_load_relaxed(&full_live),
-                .certain = pld_load_relaxed(&grown_up),
+                .certain = asked_for(pld_load_relaxed(&grown_up)),
                 .roots = pld_roots_bytes(),
                 .other = other_bytes(now),
                 .floor = floor_bytes(),
@@ -145,6 +165,7 @@ static void set_goal(void)
         pld_store_relaxed(&trigger, aim.trigger);
         pld_store_relaxed(&bound, aim.bound);
         pld_store_relaxed(&young_room, aim.young_room);
+        by_floor = aim.by_floor;
         pld_store_relaxed(&young_trigger,
                           pld_generation_has_marks() ? aim.young_room : SIZE_MAX);
         pld_unlock(&lock);
@@ -185,7 +206,8 @@ static void tell(struct pld_thread *self)
 {
         pld_add_relaxed(&since, self->allocated);
         pld_add_relaxed(&allocated_ever, self->allocated);
-        self->allocated = 0;
+        pld_add_relaxed(&since_unasked, self->unasked);
+        self->allocated = self->unasked = 0;
 }
 
 void pld_pacer_note(struct pld_thread *self, size_t nbytes)
@@ -197,6 +219,13 @@ void pld_pacer_note(struct pld_thread *self, size_t nbytes)
         tell(self);
         if (pld_pacer_wants_cycle())
                 pld_request_automatic();
+}
+
+void pld_pacer_note_run(struct pld_thread *self, size_t nbytes, size_t cell)
+{
+        PLD_ASSERT(self->asking <= cell && nbytes % cell == 0);
+        self->unasked += nbytes / cell * (cell - self->asking);
+        pld_pacer_note(self, nbytes);
 }
 
 void pld_pacer_note_large(struct pld_thread *self, size_t nbytes)
@@ -337,6 +366,16 @@ double pld_pacer_expects(void)
         return bytes;
 }
 
+static void remember_sample(double allocated, double not_asked) /* K4 */
+{
+        sampled += allocated;
+        unasked += not_asked;
+        if (sampled > SAMPLE_HEAPS * (double)pld_load_relaxed(&live)) {
+                sampled /= 2;
+                unasked /= 2;
+        }
+}
+
 static void learn(size_t total, size_t born, size_t found)
 {
         uint64_t now_ns = pld_now_ns();
@@ -355,6 +394,8 @@ static void learn(size_t total, size_t born, size_t found)
         };
         last_end_ns = now_ns;
         pld_lock(&lock);
+        facts.by_floor = by_floor;
+        remember_sample((double)total, (double)pld_exchange_relaxed(&since_unasked, 0));
         pld_governor_learn(&governor, &facts);
         pld_unlock(&lock);
 }

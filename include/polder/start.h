@@ -37,7 +37,8 @@ struct polder_options {
                                        * gc_percent / 100, however little lives; 0: 16 MiB for
                                        * each thread that can run, 32 to 256 MiB in all, and
                                        * while collecting takes more than a tenth of the CPUs
-                                       * up to four times that, but not more than 256 MiB */
+                                       * up to sixteen times that, but not more than 512 MiB
+                                       * or a 32nd of the memory that there is */
 };
 
 void polder_options_init(struct polder_options *options);

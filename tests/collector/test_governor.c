@@ -123,6 +123,7 @@ static void end(const struct world *world, struct run *run)
         if (run->ncycles++ >= run->warm)
                 look_at(world, run, span_ms);
         struct pld_cycle_facts facts = {
+                .by_floor = run->aim.by_floor,
                 .scanned = run->scanned,
                 .marked = run->alive,
                 .born = run->born,
@@ -442,7 +443,7 @@ Test(governor, a_floor_is_stretched_while_collecting_takes_much_and_goes_back, .
 
 static void have_cycles(struct pld_governor *governor, unsigned n, double part, bool young)
 {
-        struct pld_cycle_facts cycle = { .young = young, .mark_cpu = part * 1e9, .mark_span = 1e9,
+        struct pld_cycle_facts cycle = { .young = young, .by_floor = true, .mark_cpu = part * 1e9, .mark_span = 1e9,
                                          .span = 1e9, .second = 1e9 };
         while (n-- > 0)
                 pld_governor_learn(governor, &cycle);
@@ -463,7 +464,7 @@ Test(governor, a_floor_is_stretched_within_bounds_and_after_full_cycles)
         cr_expect_float_eq(goal_of(&governor, 1 << 30), 32, 1, "that is not much");
         have_cycles(&governor, 20, 0.2, true);
         cr_expect_float_eq(goal_of(&governor, 1 << 30), 32, 1, "young cycles alone");
-        struct pld_cycle_facts asked = { .asked = true, .mark_cpu = 1e9, .mark_span = 1e9,
+        struct pld_cycle_facts asked = { .asked = true, .by_floor = true, .mark_cpu = 1e9, .mark_span = 1e9,
                                          .span = 1e9, .second = 1e9 };
         pld_governor_learn(&governor, &asked);
         cr_expect_float_eq(goal_of(&governor, 1 << 30), 32, 1, "one that the program wanted");
@@ -475,6 +476,45 @@ Test(governor, a_floor_is_stretched_within_bounds_and_after_full_cycles)
         cr_expect_float_eq(goal_of(&governor, 16 << 20), 32, 1, "never less than itself");
         have_cycles(&governor, 5, 0, false);
         cr_expect_lt(goal_of(&governor, 1 << 30), 511, "what was long ago is forgotten");
+}
+
+static struct load growing(double ms)
+{
+        return (struct load){ .rate = ms < 1500 ? 1.2 : 0.2, .live = fmin(1 + 0.3 * ms, 400) };
+}
+
+Test(governor, a_heap_that_has_outgrown_the_floor_grows_by_the_percentage, .timeout = 60)
+{
+        struct world world = world_of("growing", growing);
+        world.facts.percent = 50;
+        world.facts.most_floor = 512 << 20;
+        world.seconds = 20;
+        struct run run = simulate(&world, 0);
+        cr_expect_gt(run.gc_cpu, 0.02 * run.all_cpu, "it has to collect: %.3f",
+                     run.gc_cpu / run.all_cpu);
+        cr_expect_not(run.aim.by_floor);
+        cr_expect_lt((double)run.aim.goal, 1.55 * 400 * MIB, "%.0f", (double)run.aim.goal / MIB);
+}
+
+Test(governor, a_stretched_floor_that_a_heap_has_outgrown_goes_back)
+{
+        struct pld_governor governor = { 0 };
+        have_cycles(&governor, 10, 0.2, false);
+        struct pld_heap_facts facts = { .percent = 100, .live = 600 << 20, .full_live = 600 << 20,
+                                        .certain = 600 << 20, .floor = 32 << 20,
+                                        .most_floor = 512 << 20 };
+        cr_expect_not(pld_governor_aim(&governor, &facts).by_floor);
+        facts.certain = facts.live = facts.full_live = 100 << 20;
+        struct pld_aim stretched = pld_governor_aim(&governor, &facts);
+        cr_expect(stretched.by_floor);
+        cr_expect_eq(stretched.goal, 512 << 20);
+        struct pld_cycle_facts outgrown = { .mark_cpu = 0.2e9, .mark_span = 1e9, .span = 1e9,
+                                            .second = 1e9 };
+        for (unsigned i = 0; i < 20; i++)
+                pld_governor_learn(&governor, &outgrown);
+        struct pld_aim aim = pld_governor_aim(&governor, &facts);
+        cr_expect_not(aim.by_floor);
+        cr_expect_eq(aim.goal, 200 << 20);
 }
 
 Test(governor, a_floor_is_stretched_to_a_part_of_the_memory)

@@ -59,6 +59,31 @@ Test(pacer, the_goal_is_what_lives_and_the_percentage_of_it)
         expect_near(goal(), 80 << 20, "at 300");
 }
 
+static void *hold_odd_bytes(void *nbytes)
+{
+        const struct polder_layout *layout = polder_layout_of(264, (const size_t[]){ 0 }, 1);
+        for (size_t left = *(size_t *)nbytes; left > 264; left -= 264) {
+                struct node *node = left / 264 % 2 ? polder_new_conservative(264)
+                                                   : polder_new(layout);
+                polder_store(&node->next, roots[0]);
+                polder_store(&roots[0], node);
+        }
+        return NULL;
+}
+
+/* Objects of 264 bytes are in cells of 288. */
+Test(pacer, the_goal_goes_by_what_was_asked_for)
+{
+        start_with_floor("4M");
+        size_t nbytes = 40 << 20;
+        on_a_thread(hold_odd_bytes, &nbytes);
+        collect_both_ways();
+        double cells = (double)stats_now().live_bytes, asked = 40 * 1048576.0;
+        cr_expect(cells > 1.08 * asked && cells < 1.11 * asked, "%.3f", cells / asked);
+        cr_expect((double)goal() > 1.92 * asked && (double)goal() < 1.97 * asked, "%.3f",
+                  (double)goal() / asked);
+}
+
 Test(pacer, a_small_heap_grows_by_the_floor)
 {
         start_with_floor("6M");
