@@ -36,12 +36,12 @@ static void blacken_cells(struct pld_span *span, size_t from, size_t to)
         bool young = pld_load_relaxed(&pld_sweep_births_are_young);
         span->collected.born |= young;
         while (from < to) {
-                _Atomic uint64_t *marked = &pld_span_marked(span)[from / 64];
+                struct pld_marks *marks = &pld_span_marks(span)[from / 64];
                 _Atomic uint64_t *born = &pld_span_born(span)[from / 64];
                 uint64_t mask = pld_mask_next(&from, to);
                 if (young)
                         pld_store_relaxed(born, pld_load_relaxed(born) | mask);
-                pld_or_relaxed(marked, mask);
+                pld_or_relaxed(&marks->all, mask);
         }
 }
 
@@ -59,11 +59,12 @@ static void free_cells(struct pld_span *span, size_t from, size_t to)
 {
         while (from < to) {
                 _Atomic uint64_t *allocated = &pld_span_allocated(span)[from / 64];
-                _Atomic uint64_t *marked = &pld_span_marked(span)[from / 64];
+                struct pld_marks *marks = &pld_span_marks(span)[from / 64];
                 _Atomic uint64_t *born = &pld_span_born(span)[from / 64];
                 uint64_t mask = pld_mask_next(&from, to);
                 pld_store_relaxed(allocated, pld_load_relaxed(allocated) & ~mask);
-                pld_and_relaxed(marked, ~mask);
+                pld_and_relaxed(&marks->all, ~mask);
+                pld_store_relaxed(&marks->pen, pld_load_relaxed(&marks->pen) & ~mask);
                 pld_store_relaxed(born, pld_load_relaxed(born) & ~mask);
         }
 }

@@ -186,7 +186,7 @@ struct pld_span *pld_central_new_large(struct pld_central *central, size_t nbyte
 void pld_central_add_large(struct pld_central *central, struct pld_span *span, bool black)
 {
         pld_store_relaxed(&pld_span_allocated(span)[0], 1);
-        pld_store_relaxed(&pld_span_marked(span)[0], black);
+        pld_marks_set(pld_span_marks(span), black);
         span->collected.born = black && pld_load_relaxed(&pld_sweep_births_are_young);
         pld_store_relaxed(&pld_span_born(span)[0], span->collected.born);
         pld_store_relaxed(&span->collected.sweep_epoch, pld_load_relaxed(&pld_sweep_epoch));
@@ -337,7 +337,7 @@ static void clear_marks(struct pld_span *span, void *unused)
 {
         (void)unused;
         for (size_t i = 0; i < span->nwords; i++)
-                pld_store_relaxed(&pld_span_marked(span)[i], 0);
+                pld_marks_set(&pld_span_marks(span)[i], 0);
 }
 
 static bool owned_are_swept_locked(struct pld_central *central)

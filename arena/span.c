@@ -36,7 +36,7 @@ static size_t words_for(const struct pld_span_wish *wish, size_t count)
 {
         size_t nwords = pld_words_for(count);
         if (wish->kind == PLD_KIND_MANUAL) /* one bitmap; a single word is in the descriptor */
-                nwords = nwords > 1 ? pld_div_up(nwords, 2) : 0;
+                nwords = nwords > 1 ? pld_div_up(nwords, PLD_SPAN_BITMAPS) : 0;
         else if (wish->kind != PLD_KIND_COLLECTED)
                 return 0;
         return nwords == 0 || pld_is_pow2(nwords) ? nwords : (size_t)1 << (pld_log2(nwords) + 1);
@@ -49,7 +49,7 @@ static struct pld_span *shell_new(size_t nwords)
         pld_unlock(&lock);
         if (item)
                 return pld_container_of(item, struct pld_span, link);
-        struct pld_span *span = pld_meta_alloc(sizeof *span + 3 * nwords * sizeof span->bits[0]);
+        struct pld_span *span = pld_meta_alloc(sizeof *span + PLD_SPAN_BITMAPS * nwords * sizeof span->bits[0]);
         if (span)
                 pld_list_init(&span->link);
         return span;
@@ -108,7 +108,7 @@ static void fill_in(struct pld_span *span, const struct pld_span_wish *wish, str
         memset(&span->manual, 0, sizeof span->manual);
         if (wish->kind == PLD_KIND_MANUAL)
                 span->manual.absent = run.zeroed && run.lazy;
-        for (size_t i = 0; i < 3 * nwords; i++)
+        for (size_t i = 0; i < PLD_SPAN_BITMAPS * nwords; i++)
                 pld_store_relaxed(&span->bits[i], 0);
         if (wish->kind == PLD_KIND_COLLECTED)
                 pld_store_relaxed(&span->collected.dirty, !run.zeroed);

@@ -73,12 +73,14 @@ struct pld_span {
         /* Blocks of malloc's that are free and can be lent: outside of the union, as it is 0
          * in all other spans, whatever they are (blocks.c, B2). */
         _Atomic uint32_t idle;
-        /* Marked, allocated, born; of malloc's, the free ones, the owner's. */
+        /* Marked (two for one), allocated, born; of malloc's, the free ones, the owner's. */
         _Alignas(PLD_CACHE_LINE) _Atomic uint64_t bits[];
 };
 
 static_assert(sizeof(struct pld_span) == 128, "the bitmaps start on a line of their own");
 static_assert(offsetof(struct pld_span, manual.remote) == PLD_CACHE_LINE, "see there");
+
+enum { PLD_SPAN_BITMAPS = 4 }; /* of nwords words each */
 
 struct pld_span_wish {
         enum pld_kind kind;
@@ -119,26 +121,47 @@ static inline uintptr_t pld_span_object(const struct pld_span *span, size_t i)
         return span->start + i * span->nbytes;
 }
 
-static inline _Atomic uint64_t *pld_span_marked(struct pld_span *span)
+/* Marks of 64 objects, each of which is marked in either word: anyone sets a bit of `all`, by an
+ * atomic or; who has the pen (collector/mark.h) is alone with the other, and just stores. */
+struct pld_marks {
+        _Atomic uint64_t all, pen;
+};
+
+static inline struct pld_marks *pld_span_marks(struct pld_span *span)
 {
-        return span->bits;
+        return (struct pld_marks *)span->bits;
+}
+
+/* The pen's word first: sweeping moves what it says into the other. */
+static inline uint64_t pld_marks_read(const struct pld_marks *marks)
+{
+        uint64_t pen = pld_load_acquire(&marks->pen);
+        return pen | pld_load_relaxed(&marks->all);
+}
+
+/* Where nobody marks; `all` is seen no later than that the other is empty. */
+static inline void pld_marks_set(struct pld_marks *marks, uint64_t all)
+{
+        pld_store_relaxed(&marks->all, all);
+        if (pld_load_relaxed(&marks->pen))
+                pld_store_release(&marks->pen, 0);
 }
 
 static inline _Atomic uint64_t *pld_span_allocated(struct pld_span *span)
 {
-        return span->bits + span->nwords;
+        return span->bits + 2 * (size_t)span->nwords;
 }
 
 /* Born in the running cycle, a young one, or in the last and not yet swept (sweep.h). Written by
  * who owns the span, then by its sweeper. */
 static inline _Atomic uint64_t *pld_span_born(struct pld_span *span)
 {
-        return span->bits + 2 * (size_t)span->nwords;
+        return span->bits + 3 * (size_t)span->nwords;
 }
 
 static inline bool pld_span_is_marked(struct pld_span *span, size_t i)
 {
-        return pld_load_relaxed(&span->bits[i / 64]) >> (i % 64) & 1;
+        return pld_marks_read(&pld_span_marks(span)[i / 64]) >> (i % 64) & 1;
 }
 
 static inline bool pld_span_is_born(struct pld_span *span, size_t i)
@@ -154,14 +177,15 @@ static inline bool pld_span_is_old(struct pld_span *span, size_t i)
                pld_span_is_marked(span, i);
 }
 
-/* True for the one caller that set it. Relaxed: marks order nothing but themselves;
+/* True for the one caller that set it, and perhaps for who has the pen. Relaxed: marks order nothing but themselves;
  * what must be seen behind a mark travels with the mark queue. */
 static inline bool pld_span_mark(struct pld_span *span, size_t i)
 {
         uint64_t bit = UINT64_C(1) << (i % 64);
-        if (pld_load_relaxed(&span->bits[i / 64]) & bit)
+        struct pld_marks *marks = &pld_span_marks(span)[i / 64];
+        if (pld_marks_read(marks) & bit)
                 return false;
-        return !(pld_or_relaxed(&span->bits[i / 64], bit) & bit);
+        return !(pld_or_relaxed(&marks->all, bit) & bit);
 }
 
 /* Is there an object number i, born already? For words that may be anything, and for marked

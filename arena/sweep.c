@@ -29,10 +29,10 @@ static void poison(struct pld_span *span, size_t first, uint64_t dead)
 /* The marks of what was born go first (pld_span_is_old). */
 static void make_young(struct pld_span *span)
 {
-        _Atomic uint64_t *marked = pld_span_marked(span), *born = pld_span_born(span);
+        struct pld_marks *marks = pld_span_marks(span);
+        _Atomic uint64_t *born = pld_span_born(span);
         for (size_t i = 0; i < span->nwords; i++) {
-                uint64_t old = pld_load_relaxed(&marked[i]) & ~pld_load_relaxed(&born[i]);
-                pld_store_relaxed(&marked[i], old);
+                pld_marks_set(&marks[i], pld_marks_read(&marks[i]) & ~pld_load_relaxed(&born[i]));
                 pld_store_release(&born[i], 0);
         }
 }
@@ -40,20 +40,19 @@ static void make_young(struct pld_span *span)
 /* Returns the number of objects that died. */
 static size_t adopt_marks(struct pld_span *span)
 {
-        _Atomic uint64_t *marked = pld_span_marked(span);
+        struct pld_marks *marks = pld_span_marks(span);
         _Atomic uint64_t *allocated = pld_span_allocated(span);
         bool keeps = pld_load_relaxed(&pld_sweep_keeps_marks);
         size_t ndead = 0;
         for (size_t i = 0; i < span->nwords; i++) {
-                uint64_t live = pld_load_relaxed(&marked[i]);
+                uint64_t live = pld_marks_read(&marks[i]);
                 uint64_t were = pld_load_relaxed(&allocated[i]);
                 PLD_ASSERT(!(live & ~were));
                 ndead += pld_popcount(were & ~live);
                 if (PLD_DEBUG)
                         poison(span, i * 64, were & ~live);
                 pld_store_relaxed(&allocated[i], live);
-                if (!keeps)
-                        pld_store_relaxed(&marked[i], 0);
+                pld_marks_set(&marks[i], keeps ? live : 0);
         }
         return ndead;
 }

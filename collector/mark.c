@@ -23,7 +23,12 @@
  * M5  what a mutator's barrier noted is shaded when there is a group of it, so that the misses on
  *     the way to the mark bits overlap, or when the marker is flushed. Nothing is swept before
  *     the flip, and each thread is flushed in the stop before that: so the word means then what
- *     it meant when it was noted. (Go's write barrier buffer.) */
+ *     it meant when it was noted. (Go's write barrier buffer.)
+ * M6  one marker at a time may have the *pen*, and sets mark bits in words that nobody else
+ *     writes (struct pld_marks), by plain stores: an atomic instruction for each object holds up
+ *     the misses of those behind it. That it and another mark the same object at once can be:
+ *     then it is queued twice, scanned twice and counted twice, and nothing else. Who takes the
+ *     pen sees what the one before has written. */
 #include "collector/mark.h"
 
 #include "arena/sweep.h"
@@ -40,6 +45,26 @@ void pld_marker_init(struct pld_marker *marker, unsigned node, bool at_home)
         memset(marker, 0, sizeof *marker);
         marker->node = node;
         marker->at_home = at_home;
+}
+
+static _Atomic bool pen_is_taken;
+
+void pld_marker_take_pen_try(struct pld_marker *marker)
+{
+        bool is_taken = false;
+        marker->has_pen = pld_cas_acquire(&pen_is_taken, &is_taken, true);
+}
+
+void pld_marker_lay_down_pen(struct pld_marker *marker)
+{
+        if (marker->has_pen)
+                pld_store_release(&pen_is_taken, false);
+        marker->has_pen = false;
+}
+
+void pld_markers_fork_child(void)
+{
+        pld_store_relaxed(&pen_is_taken, false);
 }
 
 /* ---- Shading -------------------------------------------------------------------- */
@@ -113,15 +138,15 @@ static inline bool send_home(struct pld_marker *marker, struct pld_span *span, u
         return true;
 }
 
-/* Where the mark bits of a place's span are. It may have no span: then nobody looks there. */
-static inline _Atomic uint64_t *marks_at(struct pld_place place)
+/* Where the marks of a place's span are. It may have no span: then nobody looks there. */
+static inline struct pld_marks *marks_at(struct pld_place place)
 {
         uintptr_t span = (uintptr_t)pld_place_span(place);
-        return (_Atomic uint64_t *)(span + offsetof(struct pld_span, bits));
+        return (struct pld_marks *)(span + offsetof(struct pld_span, bits));
 }
 
 struct candidate { /* one of pld_candidates */
-        _Atomic uint64_t *word;
+        struct pld_marks *marks;
         uint64_t index;
         struct pld_place place;
 };
@@ -151,14 +176,17 @@ static inline bool is_set(uint64_t word, uint64_t index)
 }
 
 /* Sets the bit; false: somebody did so before. */
-static inline bool mark_one(_Atomic uint64_t *word, uint64_t index)
+static inline bool mark_one(struct pld_marks *marks, uint64_t index, bool has_pen)
 {
-        uint64_t was = pld_load_relaxed(word);
+        uint64_t pen = pld_load_relaxed(&marks->pen), all = pld_load_relaxed(&marks->all);
         uint64_t bit = UINT64_C(1) << (index >> PLD_FORM_SHIFT) % 64;
-        while (pld_likely(!(was & bit)))
-                if (pld_likely(pld_cas_relaxed(word, &was, was | bit)))
-                        return true;
-        return false;
+        if (pld_unlikely((pen | all) & bit))
+                return false;
+        if (has_pen) { /* M6 */
+                pld_store_relaxed(&marks->pen, pen | bit);
+                return true;
+        }
+        return !(pld_or_relaxed(&marks->all, bit) & bit);
 }
 
 static PLD_NOINLINE void count_large(struct pld_marker *marker, struct pld_place place)
@@ -192,7 +220,7 @@ void pld_shade_exact(struct pld_marker *marker, uintptr_t word)
                 return;
         uintptr_t at = word - pld_range.base;
         struct candidate found = find_mark(pld_page_map, at);
-        if (is_found(found.place) && mark_one(found.word, found.index))
+        if (is_found(found.place) && mark_one(found.marks, found.index, marker->has_pen))
                 enqueue(marker, at, found.place);
 }
 
@@ -206,7 +234,7 @@ static void note_if_born(struct pld_span *span, size_t i)
 static PLD_NOINLINE void note_births(const struct pld_candidates *all, size_t n)
 {
         for (size_t k = 0; k < n; k++)
-                if (is_set(pld_load_relaxed(all->word[k]), all->index[k]))
+                if (is_set(pld_marks_read(all->marks[k]), all->index[k]))
                         note_if_born(pld_place_span(all->place[k]), all->index[k] >> PLD_FORM_SHIFT);
 }
 
@@ -217,7 +245,7 @@ static size_t find_white(const struct pld_candidates *all, size_t n, uint8_t whi
         size_t nwhite = 0;
         for (size_t k = 0; k < n; k++) {
                 white[nwhite] = (uint8_t)k;
-                nwhite += !is_set(pld_load_relaxed(all->word[k]), all->index[k]);
+                nwhite += !is_set(pld_marks_read(all->marks[k]), all->index[k]);
         }
         return nwhite;
 }
@@ -241,20 +269,21 @@ static PLD_NOINLINE void mark_white_slow(struct pld_marker *marker, const uint8_
 {
         const struct pld_candidates *all = &marker->candidates;
         for (size_t i = 0; i < nwhite; i++)
-                if (mark_one(all->word[white[i]], all->index[white[i]]))
+                if (mark_one(all->marks[white[i]], all->index[white[i]], marker->has_pen))
                         enqueue(marker, all->at[white[i]], all->place[white[i]]);
 }
 
 /* Marks, counts and queues what is white, and leaves out what is not any more: somebody else was
  * faster, or it is in the group twice. There is room for all of it. */
-static inline void mark_white(struct pld_marker *marker, const uint8_t white[], size_t nwhite)
+static inline __attribute__((always_inline)) void
+mark_white(struct pld_marker *marker, const uint8_t white[], size_t nwhite, bool has_pen)
 {
         const struct pld_candidates *all = &marker->candidates;
         uintptr_t *to = marker->grey->item + marker->grey->n;
         uint64_t nbytes = 0;
         for (size_t i = 0; i < nwhite; i++) {
                 size_t k = white[i];
-                if (pld_unlikely(!mark_one(all->word[k], all->index[k])))
+                if (pld_unlikely(!mark_one(all->marks[k], all->index[k], has_pen)))
                         continue;
                 struct pld_place place = all->place[k];
                 const struct pld_form *form = &pld_forms[pld_place_form(place)];
@@ -281,10 +310,12 @@ static void settle(struct pld_marker *marker)
         marker->ncandidates = 0;
         if (nwhite == 0)
                 return;
-        if (pld_likely(make_room(marker, nwhite) && !pld_load_relaxed(&pld_ties_exist)))
-                mark_white(marker, white, nwhite);
-        else
+        if (pld_unlikely(!make_room(marker, nwhite) || pld_load_relaxed(&pld_ties_exist)))
                 mark_white_slow(marker, white, nwhite);
+        else if (marker->has_pen)
+                mark_white(marker, white, nwhite, true);
+        else
+                mark_white(marker, white, nwhite, false);
 }
 
 /* Leaves out what is no pointer to a collected object. */
@@ -292,7 +323,7 @@ static PLD_NOINLINE size_t leave_out(struct pld_candidates *all, size_t nwords)
 {
         size_t n = 0;
         for (size_t k = 0; k < nwords; k++) {
-                all->word[n] = all->word[k];
+                all->marks[n] = all->marks[k];
                 all->index[n] = all->index[k];
                 all->at[n] = all->at[k];
                 all->place[n] = all->place[k];
@@ -312,8 +343,8 @@ void pld_mark_turn(struct pld_marker *marker)
                 struct candidate found = find_mark(map, marker->words[k]);
                 /* As one that may be written to, which most are not: but a marker that reads a
                  * line first, and then sets a bit, waits for another to let go of it. */
-                pld_prefetch_write((const void *)found.word);
-                all->word[k] = found.word;
+                pld_prefetch_write(found.marks);
+                all->marks[k] = found.marks;
                 all->index[k] = found.index;
                 all->at[k] = marker->words[k];
                 all->place[k] = found.place;
@@ -358,7 +389,7 @@ PLD_NOINLINE void pld_shade_noted(struct pld_marker *marker)
         marker->nnoted = 0;
         for (size_t k = 0; k < n; k++) {
                 index[k] = pld_span_index(spans[k], marker->noted[k]);
-                pld_prefetch_write((const void *)&pld_span_marked(spans[k])[index[k] / 64]);
+                pld_prefetch_write(&pld_span_marks(spans[k])[index[k] / 64]);
                 __builtin_prefetch((const void *)&pld_span_allocated(spans[k])[index[k] / 64]);
         }
         for (size_t k = 0; k < n; k++)

@@ -12,7 +12,7 @@
 
 enum {
         PLD_MARK_AHEAD = 16, /* objects asked for before the first of them is scanned */
-        PLD_MARK_GROUP = 32, /* words whose mark bits are asked for together, at least */
+        PLD_MARK_GROUP = 64, /* words whose mark bits are asked for together, at least */
         PLD_MARK_WORDS = PLD_MARK_GROUP + 64 /* so many can an object of a form have */
 };
 
@@ -20,7 +20,7 @@ enum {
  * for each thing that is known of them: so to look at one it takes no address but the arrays', and
  * compilers don't gather in vectors what is stored. */
 struct pld_candidates {
-        _Atomic uint64_t *word[PLD_MARK_WORDS]; /* of the mark bit */
+        struct pld_marks *marks[PLD_MARK_WORDS];
         uint64_t index[PLD_MARK_WORDS];         /* of the object in its span << PLD_FORM_SHIFT */
         uintptr_t at[PLD_MARK_WORDS];           /* one of the words */
         struct pld_place place[PLD_MARK_WORDS];
@@ -32,6 +32,7 @@ struct pld_marker {
         unsigned node;                              /* whose queue it fills */
         bool at_home;  /* leaves other nodes' objects to their workers */
         bool has_credit;
+        bool has_pen; /* M6 */
         uint64_t marked_bytes, scanned_bytes; /* since they were last collected, */
         uint64_t large_bytes;                 /* and of those marked, in large objects */
         uint64_t sent;                        /* references sent to other nodes */
@@ -50,6 +51,10 @@ struct pld_marker {
 };
 
 void pld_marker_init(struct pld_marker *marker, unsigned node, bool at_home);
+/* The pen, if nobody has it: with it, to mark is cheaper (mark.c, M6). */
+void pld_marker_take_pen_try(struct pld_marker *marker);
+void pld_marker_lay_down_pen(struct pld_marker *marker);
+void pld_markers_fork_child(void);
 
 /* A slot of a precise object: an object's first byte, or NULL. */
 void pld_shade_exact(struct pld_marker *marker, uintptr_t word);

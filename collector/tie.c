@@ -470,7 +470,7 @@ static void bury_owners_locked(struct pld_span *span)
 {
         for (size_t i = 0; i < span->nwords; i++) {
                 uint64_t dead = pld_load_relaxed(&pld_span_allocated(span)[i]) &
-                                ~pld_load_relaxed(&pld_span_marked(span)[i]);
+                                ~pld_marks_read(&pld_span_marks(span)[i]);
                 for (; dead; dead &= dead - 1) {
                         uintptr_t object = pld_span_object(span, i * 64 + pld_lowest_bit(dead));
                         struct pld_owner *owner = pld_owner_of((void *)object);

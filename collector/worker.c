@@ -67,11 +67,13 @@ bool pld_mark_dry_try(struct pld_marker *marker, uint64_t most)
 {
         uint64_t start_ns = pld_now_ns(), spent = 0;
         bool more;
+        pld_marker_take_pen_try(marker);
         do {
                 uint64_t before = marker->scanned_bytes;
                 more = mark_quantum(marker) || pld_marker_flush(marker);
                 spent += LEAST_QUANTUM + marker->scanned_bytes - before;
         } while (more && spent < most);
+        pld_marker_lay_down_pen(marker);
         pld_marker_flush(marker);
         report(marker, pld_now_ns() - start_ns);
         return !more;
@@ -93,6 +95,7 @@ static void nap(uint64_t ns)
 static void mark_shared(struct worker *worker)
 {
         uint64_t since_ns = pld_now_ns();
+        pld_marker_take_pen_try(&worker->marker);
         while (pld_cycle_has_work()) {
                 bool more = mark_quantum(&worker->marker);
                 uint64_t used_ns = pld_now_ns() - since_ns;
@@ -107,6 +110,7 @@ static void mark_shared(struct worker *worker)
                 }
                 since_ns = pld_now_ns();
         }
+        pld_marker_lay_down_pen(&worker->marker);
         pld_marker_flush(&worker->marker);
 }
 
@@ -187,4 +191,5 @@ void pld_workers_fork_child(void)
 {
         nworkers = 0;
         tried = false;
+        pld_markers_fork_child(); /* a worker had the pen */
 }

@@ -47,7 +47,7 @@ Test(ahead, what_is_ready_doubles_up_to_a_share_of_the_heap, .timeout = 120)
         pld_ahead_was_dry(0);
         cr_expect(comes_to(2));
         pld_ahead_was_dry(0);
-        cr_expect(comes_to(3), "1 and a 64th of 132, not 4");
+        cr_expect(comes_to(2), "1 and a 128th of 132, not 4");
 }
 
 Test(ahead, who_takes_what_need_not_be_fetched_wakes_nobody, .timeout = 60)

@@ -248,9 +248,27 @@ Test(bump, closing_frees_what_is_left_of_a_run)
         struct pld_span *span = pld_span_of((uintptr_t)a);
         pld_bump_close(&bump);
         cr_expect_eq(pld_load_relaxed(&pld_span_allocated(span)[0]), 1);
-        cr_expect_eq(pld_load_relaxed(&pld_span_marked(span)[0]), 0);
+        cr_expect_eq(pld_marks_read(&pld_span_marks(span)[0]), 0);
         cr_expect_not(pld_bump_reserves(&bump, (uintptr_t)a + 64));
         cr_expect_eq(alloc(central, false), a + 64);
+}
+
+Test(bump, closing_leaves_no_mark_of_the_pens)
+{
+        struct pld_central *central = make(64);
+        char *a = alloc(central, false);
+        struct pld_span *span = pld_span_of((uintptr_t)a);
+        pld_store_relaxed(&pld_span_marks(span)[0].pen, ~UINT64_C(0) >> 1);
+        size_t ncells = 0;
+        while (pld_span_index(span, (uintptr_t)a) + ncells < 63 &&
+               pld_bump_reserves(&bump, (uintptr_t)a + 64 * (ncells + 1)))
+                ncells++;
+        cr_assert_gt(ncells, 2);
+        pld_bump_close(&bump);
+        uint64_t left = ~UINT64_C(0) >> 1;
+        for (size_t i = 1; i <= ncells; i++)
+                left &= ~(UINT64_C(1) << (pld_span_index(span, (uintptr_t)a) + i));
+        cr_expect_eq(pld_marks_read(&pld_span_marks(span)[0]), left);
 }
 
 Test(bump, given_back_runs_become_objects_that_the_next_sweep_frees)

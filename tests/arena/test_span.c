@@ -52,12 +52,12 @@ Test(span, a_released_descriptor_is_used_again_with_clear_bitmaps)
 {
         arena_test_start(1);
         struct pld_span *span = make(PLD_KIND_COLLECTED, 64);
-        for (size_t i = 0; i < 2u * span->nwords; i++)
+        for (size_t i = 0; i < (size_t)PLD_SPAN_BITMAPS * span->nwords; i++)
                 pld_store_relaxed(&span->bits[i], ~UINT64_C(0));
         pld_span_release(span);
         struct pld_span *again = make(PLD_KIND_COLLECTED, 64);
         cr_expect_eq(again, span);
-        for (size_t i = 0; i < 2u * again->nwords; i++)
+        for (size_t i = 0; i < (size_t)PLD_SPAN_BITMAPS * again->nwords; i++)
                 cr_expect_eq(pld_load_relaxed(&again->bits[i]), 0);
 }
 
@@ -69,7 +69,7 @@ Test(span, bitmaps_have_room_for_every_object)
                 cr_assert(span->nwords * 64u >= span->count);
                 struct pld_span *next = make(PLD_KIND_MANUAL, pld_classes[class].nbytes);
                 if (next->count > 64)
-                        cr_assert(next->nwords * 128u >= next->count);
+                        cr_assert(next->nwords * 64u * PLD_SPAN_BITMAPS >= next->count);
                 else
                         cr_assert_eq(next->nwords, 0);
         }
@@ -84,6 +84,23 @@ Test(span, only_the_first_mark_says_true)
         cr_expect(pld_span_is_marked(span, 70));
         cr_expect_not(pld_span_is_marked(span, 71));
         cr_expect_not(pld_span_is_marked(span, 6));
+}
+
+Test(span, what_is_marked_with_the_pen_is_marked)
+{
+        arena_test_start(1);
+        struct pld_span *span = make(PLD_KIND_COLLECTED, 32);
+        struct pld_marks *marks = &pld_span_marks(span)[1];
+        pld_store_relaxed(&marks->pen, UINT64_C(1) << 6);
+        cr_expect(pld_span_is_marked(span, 70));
+        cr_expect_not(pld_span_mark(span, 70));
+        cr_expect(pld_span_mark(span, 71), "beside it anyone may");
+        cr_expect_eq(pld_marks_read(marks), UINT64_C(3) << 6);
+        cr_expect_eq(pld_load_relaxed(&marks->all), UINT64_C(1) << 7);
+        pld_marks_set(marks, UINT64_C(1) << 9);
+        cr_expect_not(pld_span_is_marked(span, 70));
+        cr_expect_not(pld_span_is_marked(span, 71));
+        cr_expect(pld_span_is_marked(span, 73));
 }
 
 Test(span, a_reserved_cell_is_no_object_until_the_run_has_passed_it)

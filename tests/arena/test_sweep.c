@@ -47,6 +47,33 @@ Test(sweep, marked_objects_stay_and_the_others_go)
         cr_expect(pld_load_relaxed(&span->collected.dirty));
 }
 
+static struct pld_span *sweep_what_the_pen_has_marked(bool keeps_marks)
+{
+        struct pld_span *span = make();
+        for (size_t i = 64; i < 68; i++)
+                allocate(span, i);
+        pld_store_relaxed(&pld_span_marks(span)[1].pen, 2);
+        pld_span_mark(span, 66);
+        pld_store_relaxed(&pld_sweep_keeps_marks, keeps_marks);
+        pld_sweep_flip();
+        pld_span_sweep(span);
+        cr_expect_eq(pld_load_relaxed(&pld_span_allocated(span)[1]), 6);
+        cr_expect_eq(pld_load_relaxed(&pld_span_marks(span)[1].pen), 0);
+        return span;
+}
+
+Test(sweep, what_was_marked_with_the_pen_stays)
+{
+        struct pld_span *span = sweep_what_the_pen_has_marked(false);
+        cr_expect_eq(pld_marks_read(&pld_span_marks(span)[1]), 0);
+}
+
+Test(sweep, what_was_marked_with_the_pen_is_old_where_marks_are_kept)
+{
+        struct pld_span *span = sweep_what_the_pen_has_marked(true);
+        cr_expect_eq(pld_load_relaxed(&pld_span_marks(span)[1].all), 6);
+}
+
 Test(sweep, a_span_is_swept_once_an_epoch)
 {
         struct pld_span *span = make();

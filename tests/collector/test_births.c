@@ -308,7 +308,7 @@ static struct {
         struct pld_span *span;
         void **slot, *value;
         struct pld_journal journal;
-        volatile unsigned steps;
+        volatile unsigned steps, nnoted;
 } between;
 
 static void set_trap(bool on)
@@ -324,7 +324,7 @@ static void bear_again(void)
         for (size_t i = 0; i < span->nwords; i++) {
                 uint64_t all = pld_load_relaxed(&pld_span_allocated(span)[i]);
                 pld_store_release(&pld_span_born(span)[i], all);
-                pld_store_release(&pld_span_marked(span)[i], all);
+                pld_store_release(&pld_span_marks(span)[i].all, all);
         }
         span->collected.born = true;
         pld_sweep_flip();
@@ -392,6 +392,69 @@ Test(births, what_was_born_is_not_old_while_it_is_swept, .timeout = 60)
         set_trap(false);
         cr_expect_gt(between.steps, 20, "instructions");
         cr_expect_null(between.journal.slots);
+}
+
+/* All that the span has was marked with the pen; the value is young, and elsewhere. */
+static void mark_again_with_the_pen(void)
+{
+        struct pld_span *span = between.span;
+        for (size_t i = 0; i < span->nwords; i++) {
+                pld_store_release(&pld_span_marks(span)[i].pen,
+                                  pld_load_relaxed(&pld_span_allocated(span)[i]));
+                pld_store_release(&pld_span_marks(span)[i].all, 0);
+        }
+        pld_sweep_flip();
+}
+
+/* What is noted is not noted again. */
+static void forget_what_was_noted(void)
+{
+        memset(between.journal.seen, 0, sizeof between.journal.seen);
+        if (between.journal.slots)
+                between.journal.slots->n = 0;
+}
+
+static bool is_noted(void)
+{
+        return between.journal.slots && between.journal.slots->n == 1;
+}
+
+static void look_at_once_again(int number, siginfo_t *info, void *context)
+{
+        forget_what_was_noted();
+        look_at_once(number, info, context);
+        between.nnoted += is_noted();
+}
+
+Test(births, what_is_old_stays_old_if_it_is_swept_while_somebody_looks, .timeout = 60)
+{
+        start_between(sweep_in_time);
+        between.value = polder_new_leaf(200);
+        unsigned at = 0;
+        do {
+                mark_again_with_the_pen();
+                forget_what_was_noted();
+                between.steps = ++at;
+                set_trap(true);
+                look();
+                set_trap(false);
+                cr_assert(is_noted(), "swept after %u instructions", at);
+        } while (between.steps == 0);
+        cr_expect_gt(at, 20, "of its instructions");
+        polder_keep_alive(between.value);
+}
+
+Test(births, what_is_old_stays_old_while_it_is_swept, .timeout = 60)
+{
+        start_between(look_at_once_again);
+        between.value = polder_new_leaf(200);
+        mark_again_with_the_pen();
+        set_trap(true);
+        pld_span_sweep(between.span);
+        set_trap(false);
+        cr_expect_gt(between.steps, 20, "instructions");
+        cr_expect_eq(between.nnoted, between.steps);
+        polder_keep_alive(between.value);
 }
 #endif
 

@@ -4,6 +4,7 @@
 #include "collector/roots.h"
 #include "collector/scan.h"
 #include "collector/thread.h"
+#include "collector/worker.h"
 
 #include <sys/resource.h>
 
@@ -399,6 +400,110 @@ Test(mark, each_object_is_scanned_once_whatever_the_budget)
         expect_tangle_marked_once(&marker, array);
         pld_marker_flush(&marker);
         cr_expect_eq(pld_load_relaxed(&pld_grey_credits), 0);
+}
+
+/* ---- The pen (M6) ----------------------------------------------------------------------- */
+
+Test(mark, one_marker_at_a_time_has_the_pen)
+{
+        struct pld_marker one, two;
+        collected_start();
+        pld_marker_init(&one, 0, false);
+        pld_marker_init(&two, 0, false);
+        pld_marker_take_pen_try(&one);
+        pld_marker_take_pen_try(&two);
+        cr_expect(one.has_pen);
+        cr_expect_not(two.has_pen);
+        pld_marker_lay_down_pen(&two);
+        pld_marker_take_pen_try(&two);
+        cr_expect_not(two.has_pen, "who has none can lay down none");
+        pld_marker_lay_down_pen(&one);
+        cr_expect_not(one.has_pen);
+        pld_marker_take_pen_try(&two);
+        cr_expect(two.has_pen);
+        pld_workers_fork_child();
+        pld_marker_take_pen_try(&one);
+        cr_expect(one.has_pen, "in a forked child nobody has it");
+}
+
+Test(mark, with_the_pen_each_object_is_scanned_once)
+{
+        struct pld_marker marker;
+        collected_start();
+        pld_marker_init(&marker, 0, false);
+        pld_marker_take_pen_try(&marker);
+        struct node **array = make_tangle();
+        pld_shade_exact(&marker, (uintptr_t)array);
+        while (pld_mark_some(&marker, 3000))
+                ;
+        expect_tangle_marked_once(&marker, array);
+        struct pld_found found = pld_find_object((uintptr_t)array[0]);
+        struct pld_marks *marks = &pld_span_marks(found.span)[found.index / 64];
+        cr_expect(pld_load_relaxed(&marks->pen) >> found.index % 64 & 1);
+        cr_expect_not(pld_load_relaxed(&marks->all) >> found.index % 64 & 1);
+        pld_marker_flush(&marker);
+}
+
+enum { MATCHES = 20000, EACH = 31 };
+
+static struct match {
+        struct pld_marks *marks;
+        char *first; /* of the word's objects */
+        size_t nbytes;
+        _Atomic unsigned nready, round;
+} match;
+
+/* Every other object of the word, as fast as it can. */
+static void mark_every_other(struct pld_marker *marker, unsigned from)
+{
+        for (unsigned i = 0; i < EACH; i++)
+                pld_shade_exact(marker, (uintptr_t)match.first + (2 * i + from) * match.nbytes);
+}
+
+static void *mark_without_pen(void *unused)
+{
+        struct pld_marker marker;
+        pld_marker_init(&marker, 0, false);
+        for (unsigned round = 1; round <= MATCHES; round++) {
+                pld_add_acq_rel(&match.nready, 1);
+                while (pld_load_acquire(&match.round) != round)
+                        sched_yield();
+                mark_every_other(&marker, 1);
+        }
+        pld_add_acq_rel(&match.nready, 1);
+        return unused;
+}
+
+static void await_the_other(unsigned round)
+{
+        while (pld_load_acquire(&match.nready) < round)
+                sched_yield();
+}
+
+Test(mark, who_has_the_pen_and_who_has_not_lose_no_mark_of_each_other, .timeout = 120)
+{
+        pthread_t other;
+        struct pld_marker marker;
+        collected_start();
+        char *object = polder_new_leaf(64);
+        struct pld_found found = pld_find_object((uintptr_t)object);
+        for (unsigned i = 0; i < 200; i++)
+                polder_new_leaf(64);
+        match.marks = &pld_span_marks(found.span)[1];
+        match.nbytes = found.span->nbytes;
+        match.first = (char *)pld_span_object(found.span, 64);
+        pld_marker_init(&marker, 0, false);
+        pld_marker_take_pen_try(&marker);
+        pthread_create(&other, NULL, mark_without_pen, NULL);
+        for (unsigned round = 1; round <= MATCHES; round++) {
+                await_the_other(round);
+                pld_marks_set(match.marks, 0);
+                pld_store_release(&match.round, round);
+                mark_every_other(&marker, 0);
+                await_the_other(round + 1);
+                cr_assert_eq(pld_marks_read(match.marks), (UINT64_C(1) << 2 * EACH) - 1);
+        }
+        pthread_join(other, NULL);
 }
 
 /* M1 */
