@@ -49,7 +49,8 @@ static struct pld_span *shell_new(size_t nwords)
         pld_unlock(&lock);
         if (item)
                 return pld_container_of(item, struct pld_span, link);
-        struct pld_span *span = pld_meta_alloc(sizeof *span + PLD_SPAN_BITMAPS * nwords * sizeof span->bits[0]);
+        struct pld_span *span =
+                pld_meta_alloc(sizeof *span + PLD_SPAN_BITMAPS * nwords * sizeof span->bits[0]);
         if (span)
                 pld_list_init(&span->link);
         return span;

@@ -177,8 +177,9 @@ static inline bool pld_span_is_old(struct pld_span *span, size_t i)
                pld_span_is_marked(span, i);
 }
 
-/* True for the one caller that set it, and perhaps for who has the pen. Relaxed: marks order nothing but themselves;
- * what must be seen behind a mark travels with the mark queue. */
+/* True for the one caller that set it; who has the pen may have set the other bit meanwhile.
+ * Relaxed: marks order nothing but themselves; what must be seen behind a mark travels with the
+ * mark queue. */
 static inline bool pld_span_mark(struct pld_span *span, size_t i)
 {
         uint64_t bit = UINT64_C(1) << (i % 64);

@@ -35,6 +35,9 @@
  * - Marking and queueing are one step: until it is queued only the marking thread and its own
  *   handshakes could tell. A worker's read and its shading are two steps; every grey cell can be
  *   half traced at once, as with any number of workers, but one read value at a time is in flight.
+ * - An object has one mark. In truth there are two, and who has the pen may set the one while
+ *   somebody sets the other (M6 of mark.c); then the object is queued twice. To trace it again is
+ *   to be half through with it for longer, which is among the interleavings.
  * - Where there are noted words (W5 of barrier.c, M5 of mark.c) a barrier notes what it would
  *   shade, and that is shaded one word at a time, whenever, as when there is a group of them, or
  *   all by the thread's flush. A cell has a bit for each thread that noted it, so there may be any
