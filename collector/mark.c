@@ -52,6 +52,7 @@ static _Atomic bool pen_is_taken;
 void pld_marker_take_pen_try(struct pld_marker *marker)
 {
         bool is_taken = false;
+        PLD_ASSERT(!marker->has_pen);
         marker->has_pen = pld_cas_acquire(&pen_is_taken, &is_taken, true);
 }
 

@@ -57,16 +57,16 @@ static unsigned slice_now(const struct pld_thread *self)
         return self->cache->slice;
 }
 
-static void count_run(struct pld_thread *self, void *object, size_t reserved, size_t cell)
+static void count_run(struct pld_thread *self, void *object, struct pld_reserved run)
 {
         if (object && pld_rules_shading)
-                pld_rules_clear(object, reserved);
-        self->unpolled += reserved;
-        pld_pacer_note_run(self, reserved, cell);
+                pld_rules_clear(object, run.nbytes);
+        self->unpolled += run.nbytes;
+        pld_pacer_note_run(self, run);
 }
 
 /* Inside Polder. */
-static void *refill(struct pld_thread *self, struct pld_shape *shape, unsigned slice)
+static void *refill(struct pld_thread *self, struct pld_shape *shape, unsigned slice, size_t asked)
 {
         size_t reserved = 0;
         struct pld_central *central = pld_shape_central(shape, slice);
@@ -76,27 +76,28 @@ static void *refill(struct pld_thread *self, struct pld_shape *shape, unsigned s
                 void *object = pld_bump_direct(central, self->black);
                 if (object && pld_rules_shading)
                         pld_rules_clear(object, central->nbytes);
-                pld_pacer_note_run(self, central->nbytes, central->nbytes);
+                pld_pacer_note(self, central->nbytes);
                 return object;
         }
         void *object = pld_bump_refill(&self->cache->bump, central, self->black, &reserved);
         self->unpolled = 0;
-        count_run(self, object, reserved, central->nbytes);
+        count_run(self, object, (struct pld_reserved){ reserved, central->nbytes, asked });
         return object;
 }
 
 /* From outside; inside Polder afterwards, as the object has no other keeper yet. */
-static void *refill_from_outside(struct pld_thread *self, struct pld_shape *shape)
+static void *refill_from_outside(struct pld_thread *self, struct pld_shape *shape, size_t asked)
 {
         unsigned slice = slice_now(self);
         if (pld_unlikely(pld_page_heap_is_dry(slice)))
                 wait_for_room(self, slice);
         pld_enter();
-        return refill(self, shape, slice);
+        return refill(self, shape, slice, asked);
 }
 
 /* Entered and left inside Polder, but not in between. */
-static PLD_NOINLINE void *new_small_resort(struct pld_thread *self, struct pld_shape *shape)
+static PLD_NOINLINE void *new_small_resort(struct pld_thread *self, struct pld_shape *shape,
+                                           size_t asked)
 {
         struct pld_last_resort resort = { 0 };
         void *object = NULL;
@@ -105,7 +106,7 @@ static PLD_NOINLINE void *new_small_resort(struct pld_thread *self, struct pld_s
                 struct pld_stall_span stall = pld_stall_begin();
                 bool hope = pld_last_resort_try(&resort, pld_classes[shape->class].nbytes);
                 pld_stall_end(stall, PLD_STALL_COLLECT);
-                object = refill_from_outside(self, shape);
+                object = refill_from_outside(self, shape, asked);
                 if (object || !hope)
                         break;
         }
@@ -114,7 +115,7 @@ static PLD_NOINLINE void *new_small_resort(struct pld_thread *self, struct pld_s
 }
 
 /* Entered and left inside Polder, but not in between. */
-static PLD_NOINLINE void *new_small_slow(struct pld_shape *shape, size_t nbytes)
+static PLD_NOINLINE void *new_small_slow(struct pld_shape *shape, size_t asked)
 {
         pld_stall_start_sum();
         struct pld_thread *self = pld_thread_attach();
@@ -123,49 +124,47 @@ static PLD_NOINLINE void *new_small_slow(struct pld_shape *shape, size_t nbytes)
         if (pld_rules_shading)
                 pld_rules_settle_newest(self);
         pld_leave(); /* a poll */
-        self->asking = nbytes;
         pld_pacer_assist(self);
-        void *object = refill_from_outside(self, shape);
+        void *object = refill_from_outside(self, shape, asked);
         if (pld_unlikely(!object))
-                object = new_small_resort(self, shape); /* N3 */
+                object = new_small_resort(self, shape, asked); /* N3 */
         pld_stall_sum_up();
         return object;
 }
 
 /* Inside Polder: from another run, if that need not be the long way (N5). */
-static void *next_run(struct pld_cache *cache, struct pld_central *central, size_t nbytes)
+static void *next_run(struct pld_cache *cache, struct pld_central *central, size_t asked)
 {
         struct pld_thread *self = pld_thread_self();
         size_t reserved = 0;
         if (!self || self->unpolled >= (self->black ? POLL_BYTES_BLACK : POLL_BYTES))
                 return NULL;
         void *object = pld_bump_next(&cache->bump, central, self->black, &reserved);
-        self->asking = nbytes;
         if (object)
-                count_run(self, object, reserved, central->nbytes);
+                count_run(self, object, (struct pld_reserved){ reserved, central->nbytes, asked });
         return object;
 }
 
-static void *beyond(struct pld_cache *cache, struct pld_central *central, size_t nbytes)
+static void *beyond(struct pld_cache *cache, struct pld_central *central, size_t asked)
 {
         void *object;
         if (pld_bump_try(&cache->bump, central, &object))
                 return object;
         object = pld_bump_more(&cache->bump, central);
-        return object ? object : next_run(cache, central, nbytes);
+        return object ? object : next_run(cache, central, asked);
 }
 
 /* Entered inside Polder, left outside. */
-static PLD_NOINLINE void *new_small_beyond(struct pld_shape *shape, size_t nbytes)
+static PLD_NOINLINE void *new_small_beyond(struct pld_shape *shape, size_t asked)
 {
         struct pld_cache *cache = pld_cache_mine;
         struct pld_central *central = pld_load_acquire(&shape->central[cache->slice]);
         void *object = NULL;
         pld_look_up();
         if (pld_likely(central && !pld_cache_may_have_moved(cache))) /* N4 */
-                object = beyond(cache, central, nbytes);
+                object = beyond(cache, central, asked);
         if (pld_unlikely(!object))
-                object = new_small_slow(shape, nbytes);
+                object = new_small_slow(shape, asked);
         else if (pld_unlikely(pld_rules_shading))
                 pld_rules_settle_newest(pld_thread_self());
         polder_thread_.self[PLD_SELF_NEWEST] = object;
@@ -199,11 +198,11 @@ static inline void *new_small_done(void *object)
         return pld_unlikely(polder_flag_(&polder_thread_.asked)) ? polled(object) : object;
 }
 
-static inline void *new_small(struct pld_shape *shape, size_t nbytes)
+static inline void *new_small(struct pld_shape *shape, size_t asked)
 {
         void *object;
         return pld_likely(new_small_try(shape, &object)) ? new_small_done(object)
-                                                         : new_small_beyond(shape, nbytes);
+                                                         : new_small_beyond(shape, asked);
 }
 
 static PLD_NOINLINE struct pld_span *large_span(struct pld_thread *self, struct pld_shape *shape,

@@ -221,11 +221,11 @@ void pld_pacer_note(struct pld_thread *self, size_t nbytes)
                 pld_request_automatic();
 }
 
-void pld_pacer_note_run(struct pld_thread *self, size_t nbytes, size_t cell)
+void pld_pacer_note_run(struct pld_thread *self, struct pld_reserved run)
 {
-        PLD_ASSERT(self->asking <= cell && nbytes % cell == 0);
-        self->unasked += nbytes / cell * (cell - self->asking);
-        pld_pacer_note(self, nbytes);
+        PLD_ASSERT(run.asked <= run.cell && run.nbytes % run.cell == 0);
+        self->unasked += run.nbytes / run.cell * (run.cell - run.asked);
+        pld_pacer_note(self, run.nbytes);
 }
 
 void pld_pacer_note_large(struct pld_thread *self, size_t nbytes)

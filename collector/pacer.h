@@ -11,8 +11,11 @@ void pld_pacer_start(void);
 
 /* Mutators, inside Polder: nbytes were reserved for objects. */
 void pld_pacer_note(struct pld_thread *self, size_t nbytes);
-/* The same, in cells of so many bytes, by a thread that was `asking` for an object of them. */
-void pld_pacer_note_run(struct pld_thread *self, size_t nbytes, size_t cell);
+/* The same, in cells, and the object that needed them was asked for with so many bytes. */
+struct pld_reserved {
+        size_t nbytes, cell, asked;
+};
+void pld_pacer_note_run(struct pld_thread *self, struct pld_reserved run);
 void pld_pacer_note_large(struct pld_thread *self, size_t nbytes);
 /* Tells what the thread has not told yet; its last words. */
 void pld_pacer_flush(struct pld_thread *self);

@@ -63,9 +63,8 @@ struct pld_thread {
         struct pld_marker marker;         /* owner, or who serves for it */
         bool black;                       /* the same: its objects are born marked */
         bool had_work;                    /* the same: answer to a flush */
-        uint64_t allocated;               /* owner: bytes, not yet told to the pacer; */
-        uint64_t unasked;                 /* of them, rounding to size classes, by sample, */
-        size_t asking;                    /* owner: whose sample is the object being made: bytes */
+        uint64_t allocated;               /* owner: bytes, not yet told to the pacer, */
+        uint64_t unasked;                 /* and of them, what was rounding to size classes */
         size_t unpolled;                  /* owner: bytes reserved since it last came the long way */
         double assist_debt;               /* owner: bytes of scan work owed */
         struct pld_journal journal;       /* owner, or who serves for it */

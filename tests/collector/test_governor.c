@@ -443,8 +443,8 @@ Test(governor, a_floor_is_stretched_while_collecting_takes_much_and_goes_back, .
 
 static void have_cycles(struct pld_governor *governor, unsigned n, double part, bool young)
 {
-        struct pld_cycle_facts cycle = { .young = young, .by_floor = true, .mark_cpu = part * 1e9, .mark_span = 1e9,
-                                         .span = 1e9, .second = 1e9 };
+        struct pld_cycle_facts cycle = { .young = young, .by_floor = true, .mark_cpu = part * 1e9,
+                                         .mark_span = 1e9, .span = 1e9, .second = 1e9 };
         while (n-- > 0)
                 pld_governor_learn(governor, &cycle);
 }
@@ -464,8 +464,8 @@ Test(governor, a_floor_is_stretched_within_bounds_and_after_full_cycles)
         cr_expect_float_eq(goal_of(&governor, 1 << 30), 32, 1, "that is not much");
         have_cycles(&governor, 20, 0.2, true);
         cr_expect_float_eq(goal_of(&governor, 1 << 30), 32, 1, "young cycles alone");
-        struct pld_cycle_facts asked = { .asked = true, .by_floor = true, .mark_cpu = 1e9, .mark_span = 1e9,
-                                         .span = 1e9, .second = 1e9 };
+        struct pld_cycle_facts asked = { .asked = true, .by_floor = true, .mark_cpu = 1e9,
+                                         .mark_span = 1e9, .span = 1e9, .second = 1e9 };
         pld_governor_learn(&governor, &asked);
         cr_expect_float_eq(goal_of(&governor, 1 << 30), 32, 1, "one that the program wanted");
         have_cycles(&governor, 1, 0.2, false);
